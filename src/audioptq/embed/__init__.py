@@ -1,0 +1,1 @@
+"""Evaluator networks over clips, references and captions: one file per evaluator."""

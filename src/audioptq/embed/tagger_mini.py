@@ -1,0 +1,62 @@
+"""`tagger_mini`: a small audio tagger over the synthesised sound classes, for `kl_mini` and `fd_mini`."""
+
+import torch
+from torch import Tensor, nn
+
+from audioptq.audio.log_mel import LogMel
+
+SAMPLE_RATE_HZ = 16000
+WINDOW_SECONDS = 1.024  # windows overlap by half
+EMBEDDING_DIM = 64
+
+
+class AudioBackbone(nn.Module):
+    """Convolutions over log-mel frames, pooled over time and frequency, to one vector per clip.
+
+    Args:
+        dim: Width of the vector.
+        width: Channels of the first convolution; each of the four stages but the last doubles them.
+    """
+
+    def __init__(self, dim: int, width: int = 16) -> None:
+        super().__init__()
+        channels = [1, width, 2 * width, 4 * width, 4 * width]
+        stages: list[nn.Module] = []
+        for before, after in zip(channels[:-1], channels[1:], strict=True):
+            stages += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        self.stages = nn.Sequential(*stages)
+        self.project = nn.Linear(3 * channels[-1], dim)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Vectors `[batch, dim]` of log-mel frames `[batch, frames, n_mels]`, any number of frames."""
+        features = self.stages((log_mel.unsqueeze(1) + 12) / 5)  # about zero mean and unit deviation
+        over_time = features.mean(3)  # [batch, channels, frames]: the mean over bands
+        pooled = torch.cat([over_time.mean(2), over_time.amax(2), features.mean(2).amax(2)], dim=1)
+        return self.project(pooled)
+
+
+class TaggerMini(nn.Module):
+    """Logits over the sound classes, and the penultimate embedding.
+
+    Args:
+        n_classes: Sound classes.
+    """
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.log_mel = LogMel(SAMPLE_RATE_HZ)
+        self.backbone = AudioBackbone(EMBEDDING_DIM)
+        self.classify = nn.Linear(EMBEDDING_DIM, n_classes)
+
+    def forward_log_mel(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `[batch, n_classes]` and embedding `[batch, 64]` of log-mel frames `[batch, frames, 64]`."""
+        embedding = torch.relu(self.backbone(log_mel))
+        return self.classify(embedding), embedding
+
+    def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `[batch, n_classes]` of mono audio `[batch, samples]`, and embeddings `[batch, windows, 64]`."""
+        frames = self.log_mel(audio)
+        window = round(WINDOW_SECONDS * SAMPLE_RATE_HZ) // self.log_mel.hop_length
+        windows = frames.unfold(1, window, window // 2).transpose(2, 3)  # [batch, windows, frames, n_mels]
+        _, embedding = self.forward_log_mel(windows.flatten(0, 1))
+        return self.forward_log_mel(frames)[0], embedding.unflatten(0, windows.shape[:2])

@@ -1,0 +1,51 @@
+"""What the stages ask of a model, whatever its family."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+class AudioModel(Protocol):
+    """One adapter file per family implements this; no other code knows the family.
+
+    Attributes:
+        network: The whole model; its state dict is what quantized files hold.
+        config: Its configuration, as published.
+        sample_rate: Of the audio it makes, Hz.
+        components: Prefix of a state-dict name -> component it belongs to (denoiser, conditioner, pretransform).
+    """
+
+    network: nn.Module
+    config: dict[str, Any]
+    sample_rate: int
+    components: dict[str, str]
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """Latent `(channels, frames)` of one clip."""
+        ...
+
+    def quantizable_layers(self) -> list[str]:
+        """Names, in order of execution, of the linear layers that recipes choose from."""
+        ...
+
+    def dropped_words(self, caption: str) -> list[str]:
+        """Words of the caption that never reach the model."""
+        ...
+
+    def condition(self, captions: Sequence[str], seconds_total: Sequence[float]) -> dict[str, Any]:
+        """Conditioning of a batch, in the form that `denoise` takes."""
+        ...
+
+    def denoise(self, latents: Tensor, sigma: Tensor, conditioning: dict[str, Any], cfg_scale: float) -> Tensor:
+        """Denoised estimate `[batch, channels, frames]` at noise level `sigma` `[batch]`, with classifier-free guidance."""
+        ...
+
+    def add_step_listener(self, listener: Callable[[float], None]) -> Callable[[], None]:
+        """Calls `listener(sigma)` before each pass through the denoiser; returns a function that removes it."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Audio `[batch, audio_channels, samples]` of latents."""
+        ...

@@ -1,0 +1,90 @@
+"""From score rows to estimates with intervals: one resampling plan for every recipe, seed and metric."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from audioptq.errors import UserError
+from audioptq.score.resample import mean_interval, resample_counts
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval and the clips behind it (0 for a set-level metric, which does not say)."""
+
+    value: float
+    low: float
+    high: float
+    n: int = 0
+
+
+class Plan:
+    """One bootstrap over reference clips, shared by everything that is compared.
+
+    Each replicate draws references with replacement; a clip counts as often as its reference was drawn, so that clips
+    which share a reference (captions of one recording, seeds of one prompt) stay together, and a paired difference sees
+    the very draws of its two terms (cluster bootstrap; Davison and Hinkley 1997, section 3.8).
+    """
+
+    def __init__(self, reference_ids: pd.Series, n_replicates: int, seed: int, level: float) -> None:
+        """`reference_ids` maps clip_id (index) to reference_id; `level` is the intervals' coverage."""
+        self.level = level
+        self._reference_of = reference_ids
+        clusters = np.unique(reference_ids.to_numpy(dtype=str))
+        self._column = {name: column for column, name in enumerate(clusters)}
+        self._counts = np.asarray(resample_counts(clusters, n_replicates, seed))
+
+    def counts(self, clip_ids: Iterable[str]) -> np.ndarray:
+        """How often each clip is drawn: `[n_replicates, n_clips]`, columns in the order of `clip_ids`.
+
+        Raises:
+            UserError: If a clip is not among the prompts.
+        """
+        clip_ids = list(clip_ids)
+        unknown = [clip_id for clip_id in clip_ids if clip_id not in self._reference_of.index]
+        if unknown:
+            raise UserError(
+                f"The scores speak of clip {unknown[0]!r}, which the prompts table does not have ({len(unknown)} such rows). "
+                "The scores and the prompts are of different runs: delete the score files and run snakemake again."
+            )
+        return self._counts[:, [self._column[str(self._reference_of[clip_id])] for clip_id in clip_ids]]
+
+    def mean(self, values: np.ndarray, clip_ids: Iterable[str]) -> Estimate:
+        """Mean over clips with the percentile interval of the plan's weighted means."""
+        values = np.asarray(values, dtype=np.float64)
+        low, high = mean_interval(values, self.counts(clip_ids), self.level)
+        return Estimate(float(values.mean()), float(low), float(high), len(values))
+
+    def percentiles(self, estimate: float, replicates: np.ndarray) -> Estimate:
+        """An estimate with the percentiles of its own replicates; without any the interval is NaN."""
+        if not len(replicates):
+            return Estimate(float(estimate), float("nan"), float("nan"))
+        tail = (1.0 - self.level) / 2.0
+        low, high = np.quantile(np.asarray(replicates, dtype=np.float64), [tail, 1.0 - tail])
+        return Estimate(float(estimate), float(low), float(high))
+
+
+def is_set_level(rows: pd.DataFrame) -> bool:
+    """Whether the metric has one value for the whole set (no row names a clip)."""
+    return bool(rows["clip_id"].isna().all())
+
+
+def set_level_series(rows: pd.DataFrame) -> tuple[float, pd.Series]:
+    """Estimate and replicates (index: replicate) of a set-level metric, averaged over the seeds in `rows`."""
+    point = rows.loc[rows["replicate"].isna(), "value"].dropna()
+    drawn = rows[rows["replicate"].notna() & rows["value"].notna()]
+    return (float(point.mean()) if len(point) else float("nan")), drawn.groupby("replicate")["value"].mean()
+
+
+def estimate_metric(rows: pd.DataFrame, plan: Plan) -> Estimate | None:
+    """Estimate of one metric for one recipe over all seeds in `rows`; None when nothing is scorable.
+
+    Clips without a value are left out, never counted as zero.
+    """
+    if is_set_level(rows):
+        value, replicates = set_level_series(rows)
+        return None if np.isnan(value) else plan.percentiles(value, replicates.to_numpy())
+    scored = rows[rows["clip_id"].notna() & rows["value"].notna()]
+    return plan.mean(scored["value"].to_numpy(), scored["clip_id"]) if len(scored) else None

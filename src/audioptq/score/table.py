@@ -1,0 +1,139 @@
+"""The long table of scores and the registry of metrics."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from audioptq.errors import UserError
+
+COLUMNS = ("clip_id", "metric", "target", "value", "unit", "replicate", "note")
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a metric is.
+
+    Attributes:
+        unit: Unit of its values; "1" if they have none.
+        higher_is_better: Direction.
+        target: What the generated audio is compared with: "prompt", "reference" or "baseline".
+        label: Name for tables and figures.
+        module: Module of `audioptq.score` whose `score(metric, inputs)` computes it.
+        embedder: Embedder whose files it needs, None if it compares audio with audio.
+        set_level: Whether it is one number for a set of clips rather than one per clip.
+        minimum: Smallest possible value.
+    """
+
+    unit: str
+    higher_is_better: bool
+    target: str
+    label: str
+    module: str
+    embedder: str | None = None
+    set_level: bool = False
+    minimum: float = 0.0
+
+
+METRICS: dict[str, MetricInfo] = {
+    "clap_mini": MetricInfo("1", True, "prompt", "CLAP score (mini)", "clap", embedder="clap_mini", minimum=-1.0),
+    "kl_mini": MetricInfo("nat", False, "reference", "KL(generated‖reference) (mini)", "kl", embedder="tagger_mini"),
+    "fd_mini": MetricInfo("1", False, "reference", "FD (mini)", "frechet", embedder="tagger_mini", set_level=True),
+    "mcd_db": MetricInfo("dB", False, "baseline", "MCD", "mcd"),
+    "mcd_dtw_db": MetricInfo("dB", False, "baseline", "MCD, time-aligned", "mcd"),
+    "lsd_db": MetricInfo("dB", False, "baseline", "LSD", "lsd"),
+}
+
+
+def metric_info(metric: str) -> MetricInfo:
+    """Looks a metric up by its id.
+
+    Raises:
+        UserError: If there is no such metric; the text names the nearest one.
+    """
+    if metric in METRICS:
+        return METRICS[metric]
+    near = difflib.get_close_matches(metric, METRICS, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UserError(f"There is no metric {metric!r}.{hint} Known metrics: {', '.join(METRICS)}.")
+
+
+def clip_table(
+    metric: str, clip_ids: Sequence[str], *, values: Mapping[str, float], notes: Mapping[str, str]
+) -> pd.DataFrame:
+    """Builds the rows of a per-clip metric: each clip has either a value or a note that says why it has none.
+
+    Raises:
+        ValueError: If a clip has both or neither, or a value is not finite.
+    """
+    info = metric_info(metric)
+    return validate(
+        pd.DataFrame(
+            {
+                "clip_id": list(clip_ids),
+                "metric": metric,
+                "target": info.target,
+                "value": [float(values.get(clip_id, np.nan)) for clip_id in clip_ids],
+                "unit": info.unit,
+                "replicate": pd.array([pd.NA] * len(clip_ids), dtype="Int64"),
+                "note": [notes.get(clip_id) for clip_id in clip_ids],
+            }
+        )
+    )
+
+
+def set_table(
+    metric: str, *, estimate: float, replicates: Sequence[float], notes: Mapping[str, str], absent: str | None = None
+) -> pd.DataFrame:
+    """Builds the rows of a set-level metric: the estimate, its bootstrap replicates, and the clips left out.
+
+    The estimate has neither clip nor replicate; replicate rows are numbered from 0; a row with a clip id has no value
+    and its note says why the clip is not in the set.
+
+    Args:
+        metric: Metric id.
+        estimate: Value for the whole set, NaN if it has none.
+        replicates: Values of the bootstrap draws, NaN where a draw has none.
+        notes: Clips left out, with the reason.
+        absent: Why NaN values are absent.
+    """
+    info = metric_info(metric)
+    values = [estimate, *replicates, *([np.nan] * len(notes))]
+    n_sets = 1 + len(replicates)
+    return validate(
+        pd.DataFrame(
+            {
+                "clip_id": pd.Series([None] * n_sets + list(notes), dtype=object),
+                "metric": metric,
+                "target": info.target,
+                "value": np.asarray(values, dtype=float),
+                "unit": info.unit,
+                "replicate": pd.array([pd.NA, *range(len(replicates)), *([pd.NA] * len(notes))], dtype="Int64"),
+                "note": [absent if np.isnan(value) else None for value in values[:n_sets]] + list(notes.values()),
+            }
+        )
+    )
+
+
+def validate(frame: pd.DataFrame) -> pd.DataFrame:
+    """Checks a long table and returns it.
+
+    Raises:
+        ValueError: If a column is absent, a metric's target or unit is not the registered one, a row has both a value
+            and a note or neither, a value is infinite, or a (clip, metric, replicate) occurs twice.
+    """
+    if tuple(frame.columns) != COLUMNS:
+        raise ValueError(f"a score table has the columns {', '.join(COLUMNS)}, not {', '.join(map(str, frame.columns))}")
+    for metric, rows in frame.groupby("metric"):
+        info = metric_info(str(metric))
+        if set(rows["target"]) != {info.target} or set(rows["unit"]) != {info.unit}:
+            raise ValueError(f"the target of {metric} is {info.target!r} and its unit {info.unit!r}")
+    if np.isinf(frame["value"]).any():
+        raise ValueError("a score is infinite")
+    if (frame["value"].isna() == frame["note"].isna()).any():
+        raise ValueError("each row has either a value or a note that says why it has none")
+    if frame.duplicated(["clip_id", "metric", "replicate"]).any():
+        raise ValueError("a (clip_id, metric, replicate) occurs twice")
+    return frame
