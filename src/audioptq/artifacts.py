@@ -34,11 +34,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
+        temporary.chmod(0o666 & ~_umask())  # safetensors writes files that only their owner can read
         temporary.replace(path)
     except OSError as error:
         raise _explain_os_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _explain_os_error(path: Path, error: OSError) -> Exception:

@@ -3,7 +3,7 @@
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +23,8 @@ def progress(
     if sys.stderr.isatty():
         yield from tqdm(iterable, desc=description, total=total, unit=unit, initial=initial, dynamic_ncols=True)
         return
-    total = len(iterable) if total is None and hasattr(iterable, "__len__") else total
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
     started = printed = time.monotonic()
     done = initial
     for item in iterable:

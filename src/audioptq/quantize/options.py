@@ -56,7 +56,7 @@ def _check_value(key: str, value: Any, declared: Mapping[str, Any]) -> None:
     if "values" in declared:
         values = declared["values"]
         if not (is_whole or isinstance(value, str)) or value not in values:
-            raise RecipeError(key, f"is {value!r}; legal values are {_listed(values)}{nearest(value, values)}.")
+            raise RecipeError(key, f"is {value!r}; legal values are {_listed(values)}{nearest(value, values)}")
     if "interval" in declared:
         low, high = declared["interval"]
         is_real = is_whole or isinstance(value, float)
@@ -77,8 +77,8 @@ def read_section(kind: type[Section], entry: Any, key: str) -> Section:
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in entry:
-            legal = field.metadata.get("values", ("a number",))
-            raise RecipeError(f"{key}.{name}", f"is missing; give it one of {_listed(legal)}.")
+            legal = _listed(field.metadata["values"]) if "values" in field.metadata else "whole numbers from 1"
+            raise RecipeError(f"{key}.{name}", f"is missing; legal values are {legal}.")
     try:
         return kind(**entry)
     except RecipeError as error:
@@ -96,13 +96,13 @@ def check_keys(entry: Any, known: Iterable[str], key: str) -> None:
         raise RecipeError(key, f"is {entry!r}; it must be a mapping with keys among {_listed(known)}.")
     for name in entry:
         if name not in known:
-            raise RecipeError(f"{key}.{name}", f"is not a known key{nearest(name, known)}. Known: {_listed(known)}.")
+            raise RecipeError(f"{key}.{name}", f"is not a known key{nearest(name, known)} Known: {_listed(known)}.")
 
 
 def nearest(value: Any, known: Iterable[Any]) -> str:
-    """A clause that names the nearest of `known`, or nothing when none is near."""
+    """The end of a sentence: the nearest of `known` as a question, or a full stop when none is near."""
     matches = difflib.get_close_matches(str(value), [str(item) for item in known], n=1, cutoff=0.5)
-    return f"; did you mean `{matches[0]}`?" if matches else ""
+    return f"; did you mean `{matches[0]}`?" if matches else "."
 
 
 def _listed(values: Iterable[Any]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from audioptq.errors import UserError
-from audioptq.score.resample import mean_interval, resample_counts
+from audioptq.score.resample import cluster_ids, mean_interval, resample_counts, set_interval
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,11 @@ class Plan:
     the very draws of its two terms (cluster bootstrap; Davison and Hinkley 1997, section 3.8).
     """
 
-    def __init__(self, reference_ids: pd.Series, n_replicates: int, seed: int, level: float) -> None:
-        """`reference_ids` maps clip_id (index) to reference_id; `level` is the intervals' coverage."""
+    def __init__(self, prompts: pd.DataFrame, n_replicates: int, seed: int, level: float = 0.95) -> None:
+        """`prompts` has `clip_id` and `reference_id`; `level` is the intervals' coverage."""
         self.level = level
-        self._reference_of = reference_ids
-        clusters = np.unique(reference_ids.to_numpy(dtype=str))
-        self._column = {name: column for column, name in enumerate(clusters)}
-        self._counts = np.asarray(resample_counts(clusters, n_replicates, seed))
+        self._column = {str(clip_id): column for column, clip_id in enumerate(prompts["clip_id"])}
+        self._counts = resample_counts(cluster_ids(prompts), n_replicates, seed)
 
     def counts(self, clip_ids: Iterable[str]) -> np.ndarray:
         """How often each clip is drawn: `[n_replicates, n_clips]`, columns in the order of `clip_ids`.
@@ -43,13 +41,13 @@ class Plan:
             UserError: If a clip is not among the prompts.
         """
         clip_ids = list(clip_ids)
-        unknown = [clip_id for clip_id in clip_ids if clip_id not in self._reference_of.index]
+        unknown = [clip_id for clip_id in clip_ids if clip_id not in self._column]
         if unknown:
             raise UserError(
-                f"The scores speak of clip {unknown[0]!r}, which the prompts table does not have ({len(unknown)} such rows). "
-                "The scores and the prompts are of different runs: delete the score files and run snakemake again."
+                f"The scores speak of clip {unknown[0]!r}, which the prompts table does not have ({len(unknown)} such "
+                "rows). Scores and prompts are of different runs: delete the score files and run snakemake again."
             )
-        return self._counts[:, [self._column[str(self._reference_of[clip_id])] for clip_id in clip_ids]]
+        return self._counts[:, [self._column[clip_id] for clip_id in clip_ids]]
 
     def mean(self, values: np.ndarray, clip_ids: Iterable[str]) -> Estimate:
         """Mean over clips with the percentile interval of the plan's weighted means."""
@@ -57,34 +55,34 @@ class Plan:
         low, high = mean_interval(values, self.counts(clip_ids), self.level)
         return Estimate(float(values.mean()), float(low), float(high), len(values))
 
-    def percentiles(self, estimate: float, replicates: np.ndarray) -> Estimate:
-        """An estimate with the percentiles of its own replicates; without any the interval is NaN."""
-        if not len(replicates):
+    def spread(self, estimate: float, replicates: np.ndarray, minimum: float = -np.inf) -> Estimate:
+        """A set-level estimate with the spread of its own replicates around it; without any, the interval is NaN."""
+        if not np.isfinite(replicates).any():
             return Estimate(float(estimate), float("nan"), float("nan"))
-        tail = (1.0 - self.level) / 2.0
-        low, high = np.quantile(np.asarray(replicates, dtype=np.float64), [tail, 1.0 - tail])
-        return Estimate(float(estimate), float(low), float(high))
+        low, high = set_interval(estimate, replicates, self.level, minimum)
+        return Estimate(float(estimate), low, high)
 
 
 def is_set_level(rows: pd.DataFrame) -> bool:
-    """Whether the metric has one value for the whole set (no row names a clip)."""
-    return bool(rows["clip_id"].isna().all())
+    """Whether the metric has one value for the whole set: then rows that name a clip only say why it was left out."""
+    return bool(rows["clip_id"].isna().any())
 
 
 def set_level_series(rows: pd.DataFrame) -> tuple[float, pd.Series]:
     """Estimate and replicates (index: replicate) of a set-level metric, averaged over the seeds in `rows`."""
+    rows = rows[rows["clip_id"].isna()]
     point = rows.loc[rows["replicate"].isna(), "value"].dropna()
     drawn = rows[rows["replicate"].notna() & rows["value"].notna()]
     return (float(point.mean()) if len(point) else float("nan")), drawn.groupby("replicate")["value"].mean()
 
 
-def estimate_metric(rows: pd.DataFrame, plan: Plan) -> Estimate | None:
+def estimate_metric(rows: pd.DataFrame, plan: Plan, minimum: float = -np.inf) -> Estimate | None:
     """Estimate of one metric for one recipe over all seeds in `rows`; None when nothing is scorable.
 
-    Clips without a value are left out, never counted as zero.
+    Clips without a value are left out, never counted as zero. `minimum` is the metric's smallest possible value.
     """
     if is_set_level(rows):
         value, replicates = set_level_series(rows)
-        return None if np.isnan(value) else plan.percentiles(value, replicates.to_numpy())
+        return None if np.isnan(value) else plan.spread(value, replicates.to_numpy(float), minimum)
     scored = rows[rows["clip_id"].notna() & rows["value"].notna()]
     return plan.mean(scored["value"].to_numpy(), scored["clip_id"]) if len(scored) else None

@@ -9,10 +9,13 @@ import pandas as pd
 
 from audioptq.artifacts import read_parquet
 from audioptq.errors import UserError
+from audioptq.score.table import COLUMNS as SCORE_COLUMNS
+from audioptq.score.table import METRICS, MetricInfo, metric_info
 
-SCORE_COLUMNS = ("clip_id", "metric", "target", "value", "unit", "replicate", "note")
 MANIFEST_COLUMNS = ("clip_id", "seed", "path", "status", "seconds")
 UNUSABLE = ("silent", "non_finite")
+SCORE_TYPES = {"value": "float64", "replicate": "Int64", "clip_id": object, "note": object}
+WHOLE_SET = "(the whole set)"
 
 
 @dataclass(frozen=True)
@@ -21,19 +24,20 @@ class ReportInputs:
 
     Attributes:
         model: Name of the model.
-        recipes: Recipe records by name, in the order of the table's rows; `baseline` must be one of them. A record may
-            carry `compute` (`float`, `simulated` or `integer`), `weight_bits` and `act_bits`.
+        recipes: Config entries of the recipes by name, in the order of the table's rows, `baseline` among them.
         scores: Score files, one per recipe, seed and metric; their metadata say which.
         prompts: The prompts table.
         manifests: Shard manifests by recipe.
         sizes: `size.json` by recipe.
         layers: `layers.parquet` by recipe.
+        compute: `float`, `simulated` or `integer` by recipe, as the generating backend reported it; a recipe that is
+            not named here is what its entry says of itself.
         baseline: The recipe to which ratios and differences refer.
         noise_floor_seed: A seed of the baseline that serves only as the noise floor and enters no row.
         act_stats: Activation statistics of the calibration.
         activation_range_layer: The layer of `act_stats` whose range is drawn; None takes the first.
-        activation_map: Tensors `activation` `[tokens, channels]` and optionally `weight` `[out, channels]`, with metadata
-            `layer`, `sigma`, `step`, `n_steps`, `alpha`.
+        activation_map: Tensors `activation` `[tokens, channels]` and optionally `weight` `[out, channels]` of the same
+            layer, with metadata `layer`, `sigma`, `step`, `n_steps`, `alpha`.
         listen: Clip ids whose audio goes into the page.
         listen_seed: The seed those clips come from; None takes the smallest one of the baseline.
         published: Rows of other people's tables (`source` is required), printed beside ours.
@@ -53,6 +57,7 @@ class ReportInputs:
     manifests: Mapping[str, Sequence[str | Path]] = field(default_factory=dict)
     sizes: Mapping[str, str | Path] = field(default_factory=dict)
     layers: Mapping[str, str | Path] = field(default_factory=dict)
+    compute: Mapping[str, str] = field(default_factory=dict)
     baseline: str = "fp32"
     noise_floor_seed: int | None = None
     act_stats: str | Path | None = None
@@ -69,65 +74,83 @@ class ReportInputs:
     level: float = 0.95
     max_audio_bytes: int = 10_000_000
 
+    @property
+    def percent(self) -> str:
+        """The coverage as it is written."""
+        return f"{100 * self.level:g} %"
 
-def read_scores(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
-    """Reads score files into one long frame and gathers what each metric says of itself.
+
+def read_scores(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, MetricInfo]]:
+    """Reads score files into one long frame and looks up the metrics that are in it.
 
     Returns:
-        The frame, with `model`, `recipe` and `seed` before the files' own columns, and by metric its
-        `higher_is_better`, `unit` and `target`.
+        The frame, with `model`, `recipe` and `seed` before the files' own columns, and the metrics in the registry's
+        order.
 
     Raises:
         DamagedArtifactError: If a file is damaged or lacks a column.
-        UserError: If a file does not say its recipe and seed, or two files are of the same recipe, seed and metric.
+        UserError: If a file does not say its recipe and seed, two files are of the same recipe, seed and metric, a
+            metric is unknown, or there is no file.
     """
-    frames, metrics, seen = [], {}, {}
+    frames: list[pd.DataFrame] = []
+    seen: dict[tuple[str, int, str], str | Path] = {}
     for path in paths:
         frame, metadata = read_parquet(path, SCORE_COLUMNS)
-        missing = [key for key in ("metric", "recipe", "seed", "higher_is_better") if key not in metadata]
+        missing = [key for key in ("metric", "recipe", "seed") if key not in metadata]
         if missing:
-            raise UserError(f"The score file {path} does not say its {', '.join(missing)}. Delete it and run snakemake again.")
-        key = (metadata["recipe"], metadata["seed"], metadata["metric"])
+            raise UserError(
+                f"The score file {path} does not say its {', '.join(missing)}. Delete it and run snakemake again."
+            )
+        key = (metadata["recipe"], int(metadata["seed"]), metadata["metric"])
         if key in seen:
-            raise UserError(f"Both {seen[key]} and {path} are scores of {key[2]} for {key[0]}, seed {key[1]}. Give only one of them.")
+            raise UserError(
+                f"Both {seen[key]} and {path} hold {key[2]} of {key[0]}, seed {key[1]}. Give only one of them."
+            )
         seen[key] = path
-        own = {"model": metadata.get("model", ""), "recipe": metadata["recipe"], "seed": int(metadata["seed"])}
-        frames.append(frame.loc[:, list(SCORE_COLUMNS)].assign(**own))
-        first = frame.iloc[0] if len(frame) else {"unit": "", "target": ""}
-        metrics.setdefault(
-            metadata["metric"],
-            {"higher_is_better": bool(metadata["higher_is_better"]), "unit": first["unit"] or "", "target": first["target"]},
-        )
+        own = {"model": metadata.get("model", ""), "recipe": key[0], "seed": key[1]}
+        frames.append(frame.loc[:, list(SCORE_COLUMNS)].astype(SCORE_TYPES).assign(**own))
     if not frames:
-        raise UserError("There are no score files, so there is nothing to report. Select at least one metric in the config.")
-    whole = pd.concat([frame.astype({"value": "float64", "replicate": "Int64", "note": object}) for frame in frames])
-    return whole.loc[:, ["model", "recipe", "seed", *SCORE_COLUMNS]].reset_index(drop=True), metrics
+        raise UserError(
+            "There are no score files, so there is nothing to report. Select at least one metric in the config."
+        )
+    whole = pd.concat(frames)[["model", "recipe", "seed", *SCORE_COLUMNS]].reset_index(drop=True)
+    found = {metric: metric_info(metric) for metric in whole["metric"].unique()}
+    return whole, {metric: found[metric] for metric in METRICS if metric in found}
 
 
 def read_manifests(manifests: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:
-    """Reads every shard manifest into one frame with the columns `recipe` and `folder` (that of the shard) added."""
+    """Reads every shard manifest into one frame with a column `recipe`; `path` counts from the shard's folder."""
     frames = []
     for recipe, paths in manifests.items():
         for path in paths:
             frame, _ = read_parquet(path, MANIFEST_COLUMNS)
-            frames.append(frame.assign(recipe=recipe, folder=str(Path(path).parent)))
+            resolved = [str(Path(path).parent / clip) for clip in frame["path"]]
+            frames.append(frame.loc[:, list(MANIFEST_COLUMNS)].assign(recipe=recipe, path=resolved))
     if not frames:
-        return pd.DataFrame(columns=["recipe", "folder", *MANIFEST_COLUMNS])
+        return pd.DataFrame(columns=[*MANIFEST_COLUMNS, "recipe"])
     return pd.concat(frames).reset_index(drop=True)
+
+
+def without_floor(frame: pd.DataFrame, inputs: ReportInputs) -> pd.DataFrame:
+    """The rows of scores or manifest that enter the table: all but those of the noise floor."""
+    return frame[~((frame["recipe"] == inputs.baseline) & (frame["seed"] == inputs.noise_floor_seed))]
 
 
 def excluded_clips(scores: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
     """Names the clips that no average contains: those without usable audio and those a metric could not score.
 
     Returns:
-        Columns `recipe`, `seed`, `clip_id`, `reason`, `metrics` (joined by commas; empty when the clip itself failed).
+        Columns `recipe`, `seed`, `clip_id` (`WHOLE_SET` for a set-level metric that has no value), `reason`, `metrics`
+        (those without a value, joined by commas).
     """
-    failed = manifest[manifest["status"].isin(UNUSABLE)]
-    rows = {(r.recipe, int(r.seed), r.clip_id): (f"generated audio is {r.status.replace('_', ' ')}", []) for r in failed.itertuples()}
-    unscored = scores[scores["clip_id"].notna() & scores["value"].isna()]
+    rows: dict[tuple[str, int, str], tuple[str, list[str]]] = {}
+    for clip in manifest[manifest["status"].isin(UNUSABLE)].itertuples():
+        rows[clip.recipe, int(clip.seed), clip.clip_id] = (f"generated audio is {clip.status.replace('_', ' ')}", [])
+    unscored = scores[scores["value"].isna() & scores["replicate"].isna()]
     for row in unscored.itertuples():
         reason = row.note if isinstance(row.note, str) and row.note else "no value"
-        rows.setdefault((row.recipe, int(row.seed), row.clip_id), (reason, []))[1].append(row.metric)
+        clip_id = WHOLE_SET if pd.isna(row.clip_id) else row.clip_id
+        rows.setdefault((row.recipe, int(row.seed), clip_id), (reason, []))[1].append(row.metric)
     return pd.DataFrame(
         [(*key, reason, ", ".join(dict.fromkeys(metrics))) for key, (reason, metrics) in rows.items()],
         columns=["recipe", "seed", "clip_id", "reason", "metrics"],

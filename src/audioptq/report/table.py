@@ -1,6 +1,7 @@
 """The table: one row per recipe, as CSV (the contract), Markdown and LaTeX."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +11,30 @@ import pandas as pd
 
 from audioptq.report.aggregate import Plan, estimate_metric
 from audioptq.report.inputs import UNUSABLE
+from audioptq.score.table import MetricInfo
 
+MAX_DECIMALS = 4
 FIRST = ("model", "recipe", "weight_bits", "act_bits", "compute")
+DASH, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 LAST = ("size_bytes", "size_ratio", "seconds_per_clip", "speedup", "n_clips", "seeds")
 
 
 @dataclass(frozen=True)
+class RecipeRow:
+    """What the table says of a recipe before anything is measured."""
+
+    name: str
+    weight_bits: int
+    act_bits: int
+    compute: str
+
+
+@dataclass(frozen=True)
 class Column:
-    """How one measured column is shown: heading, unit, direction, decimals; `interval` when it has one."""
+    """How one measured column is shown: heading, unit, direction, decimals, and whether it has an interval.
+
+    `is_distance` marks distances to the baseline's own clips, `is_time` what is measured with a clock.
+    """
 
     name: str
     label: str
@@ -25,20 +42,35 @@ class Column:
     higher_is_better: bool | None = None
     decimals: int = 2
     interval: bool = False
-    comparable: bool = True
+    is_distance: bool = False
+    is_time: bool = False
 
     @property
     def heading(self) -> str:
         """Label, unit and the arrow that says which way is better."""
-        arrow = {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
-        return f"{self.label}{f' ({self.unit})' if self.unit else ''}{arrow}"
+        return f"{self.label}{f' ({self.unit})' if self.unit else ''} {self.arrow}".rstrip()
+
+    @property
+    def arrow(self) -> str:
+        """Which way is better; empty where neither is."""
+        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
+
+    @property
+    def short(self) -> str:
+        """The label up to its first bracket."""
+        return self.label.partition("(")[0].strip()
+
+    @property
+    def detail(self) -> str:
+        """What the label has in brackets, and the unit."""
+        return ", ".join([*re.findall(r"\(([^)]*)\)", self.label), *([self.unit] if self.unit else [])])
 
 
 def build_table(
     model: str,
-    recipes: Mapping[str, Mapping[str, Any]],
+    recipes: Sequence[RecipeRow],
     scores: pd.DataFrame,
-    metrics: Sequence[str],
+    metrics: Mapping[str, MetricInfo],
     manifest: pd.DataFrame,
     sizes: Mapping[str, Mapping[str, Any]],
     baseline: str,
@@ -46,62 +78,59 @@ def build_table(
 ) -> pd.DataFrame:
     """One row per recipe with the columns of the contract; `scores` and `manifest` hold no noise-floor rows.
 
-    A metric that no recipe has gives no column; a recipe without a metric, a size or a time gives an empty cell, never zero.
+    A metric that no recipe has gives no column; a recipe without a metric, a size or a time has an empty cell.
     `seconds_per_clip` is the median wall time over clips: one disturbed clip does not move it.
     """
     rows = []
-    for recipe, record in recipes.items():
-        own = scores[scores["recipe"] == recipe]
-        row: dict[str, Any] = {"model": model, "recipe": recipe, **describe_recipe(recipe, record)}
-        for metric in metrics:
-            estimate = estimate_metric(own[own["metric"] == metric], plan)
+    for recipe in recipes:
+        own, clips = scores[scores["recipe"] == recipe.name], manifest[manifest["recipe"] == recipe.name]
+        row: dict[str, Any] = {
+            "model": model,
+            "recipe": recipe.name,
+            "weight_bits": recipe.weight_bits,
+            "act_bits": recipe.act_bits,
+            "compute": recipe.compute,
+        }
+        for metric, info in metrics.items():
+            estimate = estimate_metric(own[own["metric"] == metric], plan, info.minimum)
             values = (estimate.value, estimate.low, estimate.high) if estimate else (math.nan,) * 3
             row |= dict(zip((metric, f"{metric}_low", f"{metric}_high"), values, strict=True))
-        clips = manifest[manifest["recipe"] == recipe]
-        usable = clips[~clips["status"].isin(UNUSABLE)]
-        row["size_bytes"] = sizes.get(recipe, {}).get("total")
+        row["size_bytes"] = sizes.get(recipe.name, {}).get("total")
         row["seconds_per_clip"] = float(clips["seconds"].median()) if len(clips) else math.nan
-        row["n_clips"] = len(usable) if len(clips) else own.loc[own["value"].notna() & own["clip_id"].notna(), ["seed", "clip_id"]].drop_duplicates().shape[0]
-        row["seeds"] = " ".join(str(seed) for seed in sorted(set(own["seed"]) | set(clips["seed"])))
+        row["n_clips"] = _n_clips(own, clips)
+        row["seeds"] = " ".join(str(seed) for seed in sorted({*own["seed"], *clips["seed"]}))
         rows.append(row)
     table = pd.DataFrame(rows)
-    table["size_bytes"] = pd.array(table["size_bytes"], dtype="Int64")
-    reference = table.loc[table["recipe"] == baseline].iloc[0]
-    table["size_ratio"] = table["size_bytes"].astype("Float64").to_numpy(float, na_value=np.nan) / float(
-        np.nan if pd.isna(reference["size_bytes"]) else reference["size_bytes"]
-    )
-    table["speedup"] = reference["seconds_per_clip"] / table["seconds_per_clip"]
+    size = pd.to_numeric(table["size_bytes"]).astype(float)
+    reference = table.index[table["recipe"] == baseline][0]
+    table["size_bytes"] = size.astype("Int64")
+    table["size_ratio"] = size / size[reference]
+    table["speedup"] = table.at[reference, "seconds_per_clip"] / table["seconds_per_clip"]
     present = [metric for metric in metrics if table[metric].notna().any()]
     measured = [name for metric in present for name in (metric, f"{metric}_low", f"{metric}_high")]
     return table.loc[:, [*FIRST, *measured, *LAST]]
 
 
-def describe_recipe(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Bits and arithmetic of a recipe: what its record states, else what follows from its axes.
-
-    Without a weight entry the recipe is full precision: 32 bits, or 16 when its name or `dtype` says a 16-bit float.
-    """
-    full = 16 if "16" in str(record.get("dtype", name if name in ("bf16", "fp16") else "")) else 32
-    weight, activation = (record.get(axis) or {} for axis in ("weight", "activation"))
-    act_bits = record.get("act_bits") or activation.get("bits") or (full if not weight else 16)
-    simulated = (record.get("smoothing") or {}).get("form") == "simulated" or name.endswith("_sim")
-    integer = bool(weight) and bool(activation.get("bits"))
-    compute = record.get("compute") or ("simulated" if simulated else "integer" if integer else "float")
-    return {"weight_bits": int(record.get("weight_bits") or weight.get("bits") or full), "act_bits": int(act_bits), "compute": compute}
+def _n_clips(scores: pd.DataFrame, clips: pd.DataFrame) -> int:
+    """Clips with usable audio; without a manifest, those that some metric has scored."""
+    if len(clips):
+        return int((~clips["status"].isin(UNUSABLE)).sum())
+    scored = scores[scores["clip_id"].notna() & scores["value"].notna()]
+    return len(scored[["seed", "clip_id"]].drop_duplicates())
 
 
 def decimals_for(table: pd.DataFrame, metric: str) -> int:
-    """Decimals that show the first two digits of a typical interval's half-width, so that no digit shown is pure noise."""
-    half = ((table[f"{metric}_high"] - table[f"{metric}_low"]) / 2).replace(0.0, np.nan).median()
-    if not np.isfinite(half):
+    """Decimals that show the first two digits of a typical interval's half-width, so that no digit is pure noise."""
+    half = ((table[f"{metric}_high"] - table[f"{metric}_low"]) / 2).replace(0.0, np.nan).dropna()
+    if half.empty:
         return 3
-    return int(np.clip(1 - math.floor(math.log10(half)), 0, 6))
+    return int(np.clip(1 - math.floor(math.log10(half.median())), 0, MAX_DECIMALS))
 
 
 def marks(table: pd.DataFrame, column: Column) -> dict[str, str]:
-    """`best` and `second` by recipe, among what the table shows (equal printed values share a mark); empty when fewer than two."""
+    """`best` and `second` by recipe; values that print the same share a mark. Empty with fewer than two values."""
     values = table.set_index("recipe")[column.name].dropna().astype(float).round(column.decimals)
-    if column.higher_is_better is None or not column.comparable or len(values) < 2:
+    if column.higher_is_better is None or len(values) < 2:
         return {}
     ranked = sorted(set(values), reverse=column.higher_is_better)
     ranks = dict(zip(ranked, ("best", "second"), strict=False))
@@ -110,9 +139,12 @@ def marks(table: pd.DataFrame, column: Column) -> dict[str, str]:
 
 def format_number(value: Any, decimals: int) -> str:
     """A number with a true minus sign, or a dash for an absent one."""
-    if value is None or pd.isna(value):
-        return "–"
-    return f"{float(value):.{decimals}f}".replace("-", "−")
+    return DASH if value is None or pd.isna(value) else signed(f"{float(value):.{decimals}f}")
+
+
+def signed(text: str) -> str:
+    """A printed number with a true minus sign in place of the hyphen."""
+    return text.replace("-", MINUS)
 
 
 def guard_cell(value: Any) -> Any:
@@ -123,6 +155,6 @@ def guard_cell(value: Any) -> Any:
 def to_csv(frame: pd.DataFrame) -> str:
     """CSV with guarded text cells; floats to 10 significant digits."""
     guarded = frame.copy()
-    for name in guarded.columns[guarded.dtypes == object]:
+    for name in guarded.select_dtypes(include="object"):
         guarded[name] = guarded[name].map(guard_cell)
     return guarded.to_csv(index=False, float_format="%.10g", lineterminator="\n")

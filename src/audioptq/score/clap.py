@@ -49,7 +49,9 @@ def score(metric: str, inputs: ScoreInputs) -> tuple[pd.DataFrame, dict[str, Any
     """Scores each clip against its own caption: the long table, and the settings."""
     generated, target = embedding_pair(inputs)
     notes = merge_notes(
-        ("", failed_clips(inputs.manifest, source_of(inputs.manifest))), ("", generated.excluded), ("prompt", target.excluded)
+        ("", failed_clips(inputs.manifest, source_of(inputs.manifest))),
+        ("", generated.excluded),
+        ("prompt", target.excluded),
     )
     clip_ids = inputs.prompts["clip_id"].tolist()
     scored = [clip_id for clip_id in clip_ids if clip_id not in notes]

@@ -1,5 +1,7 @@
 """Frechet distance between the embedding windows of generated and reference audio, with bootstrap replicates."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,7 @@ def frechet_distance(*, target: ArrayLike, generated: ArrayLike) -> float:
     for name, windows in (("target", target), ("generated", generated)):
         array = np.asarray(windows, dtype=np.float64)
         if array.ndim != 2 or len(array) < 2:
-            raise ValueError(f"{name} has shape {array.shape}; a covariance needs [windows, dim] with 2 windows or more")
+            raise ValueError(f"{name} has shape {array.shape}; needs [windows, dim], 2 windows or more")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} has values that are not finite")
         means.append(array.mean(axis=0))
@@ -70,8 +72,8 @@ class ClipMoments:
     """Mean and covariance of a set of windows under any weighting of its clips.
 
     With clip i drawn c_i times: `N = sum c_i n_i`, `m = sum c_i s_i / N`,
-    `C = (sum c_i S_i - N m m^T) / (N - 1)`, where n_i, s_i, S_i are the number, the sum and the sum of outer products of
-    clip i's windows. They are formed once, so a replicate costs one small matrix product.
+    `C = (sum c_i S_i - N m m^T) / (N - 1)`, where n_i, s_i, S_i are the number, the sum and the sum of outer products
+    of clip i's windows. They are formed once, so a replicate costs one small matrix product.
 
     Args:
         windows: `[windows, dim]`.
@@ -138,41 +140,61 @@ def score(metric: str, inputs: ScoreInputs) -> tuple[pd.DataFrame, dict[str, Any
     together: a cluster (a reference with all its captions) brings its windows to both sides.
     """
     generated, target = embedding_pair(inputs)
-    failed = failed_clips(inputs.manifest, source_of(inputs.manifest))
-    notes = merge_notes(("", failed), ("", generated.excluded))
-    clusters = cluster_ids(inputs.prompts)
+    notes = merge_notes(("", failed_clips(inputs.manifest, source_of(inputs.manifest))), ("", generated.excluded))
     clip_ids = inputs.prompts["clip_id"].tolist()
-    cluster_of = dict(zip(clip_ids, clusters, strict=True))
+    clusters = cluster_ids(inputs.prompts)
     kept = [clip_id for clip_id in clip_ids if clip_id not in notes]
-    row_of = target.row_of()
-    references = {cluster_of[clip_id]: clip_id for clip_id in reversed(clip_ids) if clip_id in row_of}
-    windows = _windows_of(generated, kept), _windows_of(target, list(references.values()))
-    settings = {"n_windows": len(windows[0][0]), "n_reference_windows": len(windows[1][0]), "n_references": len(references)}
-    if min(len(windows[0][0]), len(windows[1][0])) < 2:
+    references = _one_clip_per_cluster(clip_ids, clusters, target)
+    clips, reference_clips = WindowSet.of(generated, kept), WindowSet.of(target, references)
+    settings = {
+        "n_windows": len(clips.windows),
+        "n_reference_windows": len(reference_clips.windows),
+        "n_references": len(references),
+    }
+    if min(len(clips.windows), len(reference_clips.windows)) < 2:
         return set_table(metric, estimate=np.nan, replicates=[], notes=notes, absent=TOO_FEW), settings
-    if windows[0][0].shape[1] != windows[1][0].shape[1]:
+    if clips.windows.shape[1] != reference_clips.windows.shape[1]:
         raise damaged(generated.path, f"the dimension of its windows is not that of {target.path}")
-    estimate = frechet_distance(target=windows[1][0], generated=windows[0][0])
     replicates = np.zeros(0)
     if inputs.n_replicates:
         counts = resample_counts(clusters, inputs.n_replicates, inputs.seed).astype(np.float64)
         column = {clip_id: index for index, clip_id in enumerate(clip_ids)}
         # The distance does not move with the origin; a common one near the data keeps C = S - N m m^T exact.
-        origin = windows[1][0].mean(axis=0)
+        origin = reference_clips.windows.mean(axis=0)
         replicates = frechet_replicates(
-            target=ClipMoments(windows[1][0] - origin, windows[1][1], len(references)),
-            generated=ClipMoments(windows[0][0] - origin, windows[0][1], len(kept)),
-            target_counts=counts[:, [column[clip_id] for clip_id in references.values()]],
+            target=ClipMoments(reference_clips.windows - origin, reference_clips.clip, len(references)),
+            generated=ClipMoments(clips.windows - origin, clips.clip, len(kept)),
+            target_counts=counts[:, [column[clip_id] for clip_id in references]],
             generated_counts=counts[:, [column[clip_id] for clip_id in kept]],
         )
+    estimate = frechet_distance(target=reference_clips.windows, generated=clips.windows)
     table = set_table(metric, estimate=estimate, replicates=replicates.tolist(), notes=notes, absent=f"{TOO_FEW} drawn")
     return table, settings
 
 
-def _windows_of(embeddings: Embeddings, clip_ids: list[str]) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Windows of these clips `[windows, dim]` and, for each, the index of its clip in `clip_ids` `[windows]`."""
-    row_of = embeddings.row_of()
-    index_of_row = np.full(len(embeddings.clip_ids), -1, dtype=np.int64)
-    index_of_row[[row_of[clip_id] for clip_id in clip_ids]] = np.arange(len(clip_ids))
-    index = index_of_row[embeddings.tensors["window_row"].astype(np.int64)]
-    return embeddings.tensors["windows"][index >= 0].astype(np.float64), index[index >= 0]
+@dataclass(frozen=True)
+class WindowSet:
+    """Windows `[windows, dim]` of some clips, and the index of each window's clip among them `[windows]`."""
+
+    windows: FloatArray
+    clip: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, embeddings: Embeddings, clip_ids: Sequence[str]) -> "WindowSet":
+        """Takes the windows of these clips out of an embedding file."""
+        row_of = embeddings.row_of()
+        rows = np.array([row_of[clip_id] for clip_id in clip_ids], dtype=np.int64)
+        index_of_row = np.full(len(embeddings.clip_ids), -1, dtype=np.int64)
+        index_of_row[rows] = np.arange(len(rows))
+        clip = index_of_row[embeddings.tensors["window_row"].astype(np.int64)]
+        return cls(embeddings.tensors["windows"][clip >= 0].astype(np.float64), clip[clip >= 0])
+
+
+def _one_clip_per_cluster(clip_ids: Sequence[str], clusters: Sequence[str], target: Embeddings) -> list[str]:
+    """The first clip by name of each cluster that has a reference embedding: references without repetition."""
+    embedded = target.row_of()
+    first: dict[str, str] = {}
+    for clip_id, cluster in sorted(zip(clip_ids, clusters, strict=True)):
+        if clip_id in embedded:
+            first.setdefault(cluster, clip_id)
+    return list(first.values())

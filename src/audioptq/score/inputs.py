@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audioptq.artifacts import read_parquet, read_tensors
+from audioptq.artifacts import read_tensors
+from audioptq.audio.manifest import check_unique, read_manifest, source_of
 from audioptq.errors import DamagedArtifactError
 
 PROMPT_COLUMNS = ("clip_id", "reference_id")
 MANIFEST_COLUMNS = ("clip_id", "status")
-AUDIO_COLUMNS = (*MANIFEST_COLUMNS, "path", "sample_rate", "n_samples", "gain")
+AUDIO_COLUMNS = (*MANIFEST_COLUMNS, "caption", "seed", "path", "sample_rate", "n_samples", "gain")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Embeddings:
     def rows(self, name: str, clip_ids: Iterable[str]) -> NDArray[np.float64]:
         """Rows of tensor `name` for these clips, in this order, float64 `[clips, ...]`."""
         row_of = self.row_of()
-        return self.tensors[name][[row_of[clip_id] for clip_id in clip_ids]].astype(np.float64)
+        index = np.array([row_of[clip_id] for clip_id in clip_ids], dtype=np.int64)
+        return self.tensors[name][index].astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class ScoreInputs:
         target: Embeddings of the prompts' text or of the references.
         n_replicates: Bootstrap replicates of a set-level metric.
         seed: Seed of the bootstrap.
+        across_seeds: Whether the baseline's clips may have another seed, as for the noise floor.
     """
 
     prompts: pd.DataFrame
@@ -91,6 +94,7 @@ class ScoreInputs:
     target: Embeddings | None = None
     n_replicates: int = 200
     seed: int = 0
+    across_seeds: bool = False
 
 
 def embedding_pair(inputs: ScoreInputs) -> tuple[Embeddings, Embeddings]:
@@ -98,36 +102,6 @@ def embedding_pair(inputs: ScoreInputs) -> tuple[Embeddings, Embeddings]:
     if inputs.generated is None or inputs.target is None:
         raise ValueError("this metric needs `generated` and `target` embeddings")
     return inputs.generated, inputs.target
-
-
-def read_manifest(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """Reads the shards of a recipe's manifest as one table; its `attrs["source"]` names them in error texts.
-
-    A relative `path` of a clip counts from the folder of the shard that lists it, so that a run can be moved.
-
-    Raises:
-        DamagedArtifactError: If a shard is damaged, lacks a column, or a clip occurs twice.
-    """
-    shards = []
-    for path in map(Path, paths):
-        shard, _ = read_parquet(path, columns=AUDIO_COLUMNS)
-        shards.append(shard.assign(path=[str(path.parent / clip) for clip in shard["path"]]))
-    manifest = pd.concat(shards, ignore_index=True)
-    manifest.attrs["source"] = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more shards"
-    check_unique(manifest, source_of(manifest))
-    return manifest
-
-
-def source_of(frame: pd.DataFrame, default: str = "the manifest") -> str:
-    """What to call a table in an error text."""
-    return str(frame.attrs.get("source", default))
-
-
-def check_unique(frame: pd.DataFrame, source: str) -> None:
-    """Raises DamagedArtifactError if a clip occurs twice."""
-    twice = frame.loc[frame["clip_id"].duplicated(), "clip_id"]
-    if len(twice):
-        raise damaged(source, f"the clip {twice.iloc[0]!r} occurs twice in it")
 
 
 def check_clips(found: Iterable[str], expected: Iterable[str], source: str) -> None:

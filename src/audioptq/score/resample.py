@@ -77,10 +77,7 @@ def mean_interval(
     Raises:
         ValueError: If a value is NaN and `skip_missing` is false, no value is left, or shapes or level are wrong.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level}")
-    means = replicate_means(values, counts, skip_missing=skip_missing)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = _central(replicate_means(values, counts, skip_missing=skip_missing), level)
     return float(low), float(high)
 
 
@@ -167,11 +164,18 @@ def set_interval(
         (0.5, 1.5)
 
     Raises:
-        ValueError: If no replicate is finite.
+        ValueError: If no replicate is finite or the level is wrong.
     """
     values = np.asarray(replicates, dtype=np.float64)
     values = values[np.isfinite(values)]
     if len(values) == 0:
         raise ValueError("no finite replicate")
-    low, high = estimate + np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) - values.mean()
+    low, high = estimate + _central(values, level) - values.mean()
     return max(float(low), minimum), max(float(high), minimum)
+
+
+def _central(values: FloatArray, level: float) -> FloatArray:
+    """The two quantiles between which the share `level` of the values lies."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, not {level}")
+    return np.quantile(values, [(1 - level) / 2, (1 + level) / 2])

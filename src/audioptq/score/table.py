@@ -125,7 +125,7 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
             and a note or neither, a value is infinite, or a (clip, metric, replicate) occurs twice.
     """
     if tuple(frame.columns) != COLUMNS:
-        raise ValueError(f"a score table has the columns {', '.join(COLUMNS)}, not {', '.join(map(str, frame.columns))}")
+        raise ValueError(f"a score table has the columns {COLUMNS}, not {tuple(frame.columns)}")
     for metric, rows in frame.groupby("metric"):
         info = metric_info(str(metric))
         if set(rows["target"]) != {info.target} or set(rows["unit"]) != {info.unit}:

@@ -102,5 +102,3 @@ def owl(controls: Controls) -> np.ndarray:
         return rise_fall(times, 0.06) * (periodic(pitch, (1.0, 0.08), len(times)) + breath)
 
     return overlay(controls.n_samples, controls.onsets(1.45, jitter=0.08, countable=True), hoot)
-
-

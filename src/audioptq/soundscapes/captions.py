@@ -4,18 +4,20 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 
 from audioptq.errors import UserError
-from audioptq.soundscapes.wording import (
+from audioptq.soundscapes.wording import WORDINGS
+from audioptq.soundscapes.words import (
     COUNT_WORDS,
     INDOOR_PLACES,
     LEVEL_WORDS,
     OUTDOOR_PLACES,
     PITCH_WORDS,
     RATE_WORDS,
-    WORDINGS,
 )
 
 SPLITS = ("train", "calibration", "evaluation")
@@ -50,14 +52,15 @@ def split_of(caption: str) -> str:
     return "evaluation" if bucket < 2 else "calibration" if bucket == 2 else "train"
 
 
-def places_of(label: str) -> dict[str, str | None]:
+@cache
+def places_of(label: str) -> MappingProxyType[str, str | None]:
     """Places in which a class is heard, each with the room it means (None = no effect on the sound)."""
     wording = WORDINGS[label]
     places: dict[str, str | None] = dict(OUTDOOR_PLACES)
     if wording.indoor:
         places.update(INDOOR_PLACES)
     places.update(dict.fromkeys(wording.places))
-    return places
+    return MappingProxyType(places)
 
 
 def manners_of(label: str) -> list[str]:
@@ -123,9 +126,13 @@ def single_captions(label: str) -> Iterator[str]:
 
 
 def _vocabulary() -> tuple[str, ...]:
-    """Words of every single caption and of the templates, sorted."""
-    texts = [caption for label in WORDINGS for caption in single_captions(label)]
-    texts += [re.sub(r"\{\w+\}", " ", template) for template in (*WHILE_TEMPLATES, *FOLLOWED_TEMPLATES)]
+    """Words of every part that a caption can be put together from, sorted."""
+    templates = (*SINGLE_TEMPLATES, *WHILE_TEMPLATES, *FOLLOWED_TEMPLATES)
+    texts = [re.sub(r"\{\w+\}", " ", template) for template in templates]
+    for label, wording in WORDINGS.items():
+        texts += [*manners_of(label), *places_of(label)]
+        for subjects, verbs in wording.clauses:
+            texts += [*subjects, *(form for verb in verbs for form in verb)]
     return tuple(sorted({word for text in texts for word in words_of(text)}))
 
 

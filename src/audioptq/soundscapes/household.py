@@ -27,8 +27,9 @@ def footsteps(controls: Controls) -> np.ndarray:
     def step(_: int) -> np.ndarray:
         times = seconds_axis(0.22)
         heel = np.exp(-times / 0.03) * np.sin(2.0 * np.pi * heel_hz * times)
-        crunch = coloured_noise(controls.rng, len(times), band(2600, 6500, 2)) * np.exp(-(((times - 0.09) / 0.035) ** 2))
-        return attack_decay(times, 0.002, 10.0) * (1.6 * heel + 0.35 * crunch)
+        crunch = coloured_noise(controls.rng, len(times), band(2600, 6500, 2))
+        roll = np.exp(-(((times - 0.09) / 0.035) ** 2))
+        return attack_decay(times, 0.002, 10.0) * (1.6 * heel + 0.35 * crunch * roll)
 
     return overlay(controls.n_samples, controls.onsets(1.8, jitter=0.05), step)
 

@@ -42,7 +42,7 @@ def apply_room(samples: np.ndarray, room: str, rng: np.random.Generator) -> np.n
     """Convolve a sound with a place: direct sound plus exponentially decaying noise, then the air's low pass.
 
     The late sound is `sqrt(wet) n(t) exp(-6.91 t / T60)` with `n` white and the tail scaled to unit energy, after a
-    gap of 12 ms; the low pass has the magnitude `1 / (1 + (f / f_c)^2)`. The level is left to the caller.
+    gap of 12 ms; the low pass has the response `1 / (1 + (f / f_c)^2)`, without phase. The level is left to the caller.
 
     Args:
         samples: `[n_samples]`.

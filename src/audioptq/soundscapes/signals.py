@@ -11,7 +11,7 @@ TABLE_SIZE = 2048
 HIGHEST_HZ = 7600.0
 
 
-def periodic(frequency_hz: np.ndarray | float, amplitudes: Sequence[float], n_samples: int) -> np.ndarray:
+def periodic(frequency_hz: np.ndarray | float, amplitudes: Sequence[float] | np.ndarray, n_samples: int) -> np.ndarray:
     """Read a table of summed harmonics at a running phase: `x[n] = sum_k a_k sin(k phi[n])`.
 
     Args:
@@ -77,7 +77,10 @@ def rise_fall(times: np.ndarray, edge_seconds: float) -> np.ndarray:
 
 
 def modes(
-    rng: np.random.Generator, duration_seconds: float, frequencies_hz: Sequence[float], decays: Sequence[float]
+    rng: np.random.Generator,
+    duration_seconds: float,
+    frequencies_hz: Sequence[float] | np.ndarray,
+    decays: Sequence[float] | np.ndarray,
 ) -> np.ndarray:
     """A struck body: `sum_k a_k exp(-t / tau_k) sin(2 pi f_k t)` with weakly falling random amplitudes."""
     times = seconds_axis(duration_seconds)

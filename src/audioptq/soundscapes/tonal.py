@@ -82,6 +82,6 @@ def train_horn(controls: Controls) -> np.ndarray:
         length = controls.between(1.1, 1.4)
         times = seconds_axis(min(length, 0.65 * controls.seconds / controls.count) if controls.count else length)
         bend = 1.0 - 0.04 * np.exp(-times / 0.06)
-        return rise_fall(times, 0.07) * sum(periodic(note * bend, bright, len(times)) for note in chord)
+        return rise_fall(times, 0.07) * np.sum([periodic(note * bend, bright, len(times)) for note in chord], axis=0)
 
     return overlay(controls.n_samples, controls.onsets(0.6, jitter=0.05, countable=True), blast)

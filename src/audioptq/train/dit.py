@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audioptq.artifacts import write_json, write_tensors
+from audioptq.artifacts import write_tensors
 from audioptq.models.stable_audio import StableAudioModel
 from audioptq.train.corpus import Corpus
 from audioptq.train.loop import TrainSettings, log_uniform, pick_device, train
@@ -41,12 +41,13 @@ def v_loss(network: torch.nn.Module, latents: Tensor, conditioning: list[dict[st
     return F.mse_loss(output, target)
 
 
-def train_mini(
-    corpus: Corpus, output_dir: str | Path, checkpoint: str | Path, settings: TrainSettings, log: Callable[[str], None]
+def train_dit(
+    corpus: Corpus, output: str | Path, checkpoint: str | Path, settings: TrainSettings, log: Callable[[str], None]
 ) -> None:
-    """Fits the pretransform, trains the rest, and writes `model_config.json` and `model.safetensors` (float16).
+    """Fits the pretransform, trains the DiT with its conditioners, and writes all weights as float16.
 
-    The weights are rounded to float16 once, here: what `fp32` computes with later are exactly these numbers.
+    The weights are rounded to float16 once, here: what `fp32` computes with later are exactly these numbers. The file's
+    metadata hold the model's configuration.
     """
     torch.manual_seed(settings.seed)
     config = mini_config()
@@ -66,7 +67,6 @@ def train_mini(
 
     average = train(network, loss_of, len(latents), settings, checkpoint, log)
     average.pretransform = pretransform
-    weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in average.state_dict().items()}
-    output_dir = Path(output_dir)
-    write_json(output_dir / "model_config.json", config)
-    write_tensors(output_dir / "model.safetensors", weights, {"steps": settings.steps, "explained_variance": explained})
+    state = average.state_dict()
+    weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    write_tensors(output, weights, {"model_config": config, "steps": settings.steps, "explained_variance": explained})

@@ -1,0 +1,38 @@
+# `make` builds the environment and the table; `make test` builds the environment and runs every check.
+VENV ?= .venv
+PYTHON ?= python3.11
+CORES ?= all
+BIN = $(VENV)/bin
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: table env test check dag clean-results
+
+table: env
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --rerun-incomplete
+	@echo; echo "Table:  results/report/table.md (and .csv, .tex)"; echo "Report: results/report/report.html (open it in a browser)"
+
+env: $(VENV)/.done
+
+# The second step: stable-audio-tools pins packages that its inference path does not need (docs/decisions/0004).
+$(VENV)/.done: requirements.txt requirements-nodeps.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -r requirements-nodeps.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+check: env
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --lint
+
+test: check
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest
+
+dag: env
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --rulegraph mermaid-js
+
+clean-results:
+	rm -rf results .snakemake

@@ -1,0 +1,32 @@
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+# Rules run in the active environment (`make env`); the container names what a clean machine would need.
+container: "docker://python:3.11-bookworm"
+
+
+include: "rules/common.smk"
+include: "rules/prompts.smk"
+include: "rules/calibrate.smk"
+include: "rules/quantize.smk"
+include: "rules/generate.smk"
+include: "rules/embed.smk"
+include: "rules/score.smk"
+include: "rules/report.smk"
+include: "rules/train.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+# The table, its figures and the report: everything else is made on the way there.
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/report/table.csv",
+        f"{RESULTS}/report/report.html",

@@ -1,0 +1,94 @@
+# Validation, wildcard constraints and helpers; no rules.
+import sys
+from types import SimpleNamespace
+
+from audioptq.config_check import check_config
+from audioptq.errors import UserError
+from audioptq.imports import PACKAGE, library_files
+from audioptq.prompts.dataset import count_clips
+from audioptq.score.table import metric_info
+
+try:
+    check_config(config, f"{workflow.basedir}/workflow/schemas/config.schema.yaml")
+    N_CLIPS = count_clips(config["datasets"][config["dataset"]])
+except UserError as error:
+    # A user's mistake gets its paragraph, not a traceback.
+    print(f"\nError: {error}\n", file=sys.stderr)
+    sys.exit(1)
+
+RESULTS = config["results"]
+LOGS = f"{RESULTS}/logs"
+MODEL = config["model"]
+EVALUATORS = config["models"][MODEL]["evaluators"]
+DATASET = config["dataset"]
+SEEDS = config["generation"]["seeds"]
+NOISE_FLOOR_SEED = config["generation"]["noise_floor_seed"]
+BASELINE = "fp32"
+
+
+wildcard_constraints:
+    model="|".join(config["models"]),
+    dataset="|".join(config["datasets"]),
+    recipe="|".join(config["recipes"]),
+    metric="|".join(config["metrics"]),
+    embedder="|".join(EVALUATORS),
+    seed="[0-9]+",
+    shard="[0-9]{4}",
+
+
+def library(script):
+    """Library files that a script uses; as inputs, an edit of one reruns the rule."""
+    return library_files(f"{workflow.basedir}/scripts/{script}.py")
+
+
+def model_files(wildcards):
+    """Configuration and weights of a model."""
+    path = config["models"][wildcards.model]["path"]
+    return [f"{path}/model_config.json", f"{path}/model.safetensors"]
+
+
+def manifests(wildcards):
+    """Shard manifests of a recipe and seed."""
+    n_shards = -(-N_CLIPS // config["generation"]["clips_per_shard"])
+    folder = f"{RESULTS}/generate/{wildcards.model}/{wildcards.recipe}/seed{wildcards.seed}"
+    return [f"{folder}/shard-{index:04d}.parquet" for index in range(n_shards)]
+
+
+def baseline_manifests(wildcards):
+    """Manifests of full precision for the same clips; the noise floor's seed is compared with the first of the others."""
+    seed = SEEDS[0] if int(wildcards.seed) == NOISE_FLOOR_SEED else wildcards.seed
+    return manifests(SimpleNamespace(model=wildcards.model, recipe=BASELINE, seed=seed))
+
+
+def score_inputs(wildcards):
+    """What a metric compares: embeddings of clips and of their target, or the manifests of full precision."""
+    info = metric_info(wildcards.metric)
+    if info.embedder is None:
+        return {"baseline": baseline_manifests(wildcards)}
+    folder = {"prompt": "captions", "reference": "references"}[info.target]
+    clips = f"{RESULTS}/embed/{wildcards.model}/{wildcards.recipe}/seed{wildcards.seed}"
+    return {
+        "generated": f"{clips}/{info.embedder}.safetensors",
+        "target": f"{RESULTS}/embed/{folder}/{DATASET}/{info.embedder}.safetensors",
+    }
+
+
+def runs():
+    """Every (recipe, seed) that is generated: all recipes with all seeds, and full precision with one seed more."""
+    return [(recipe, seed) for recipe in config["run"] for seed in SEEDS] + [(BASELINE, NOISE_FLOOR_SEED)]
+
+
+def scored_metrics():
+    """Selected metrics, without those that need references if the data set has none."""
+    has_references = config["datasets"][DATASET]["kind"] == "soundscapes" or config["datasets"][DATASET].get("reference_dir")
+    return [metric for metric in config["metrics"] if has_references or metric_info(metric).target != "reference"]
+
+
+def manifests_of(recipe, seed):
+    """Shard manifests of a recipe and seed of the model that is run."""
+    return manifests(SimpleNamespace(model=MODEL, recipe=recipe, seed=seed))
+
+
+def report_assets():
+    """Template, style and script of the page: library files that no import names."""
+    return sorted(str(path) for path in (PACKAGE / "report").glob("report.*"))

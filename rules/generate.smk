@@ -1,0 +1,22 @@
+# Clips and batch records lie beside the manifest and are no declared outputs: Snakemake deletes those of a failed job,
+# and a killed shard shall keep its finished batches. The library takes back only what it made from the same inputs.
+rule generate:
+    input:
+        code=library("generate"),
+        weights=f"{RESULTS}/quantize/{{model}}/{{recipe}}/weights.safetensors",
+        prompts=f"{RESULTS}/prompts/{DATASET}.parquet",
+    output:
+        f"{RESULTS}/generate/{{model}}/{{recipe}}/seed{{seed}}/shard-{{shard}}.parquet",
+    log:
+        f"{LOGS}/generate/{{model}}/{{recipe}}/seed{{seed}}/shard-{{shard}}.log",
+    params:
+        sampler=config["sampler"],
+        batch_size=config["generation"]["batch_size"],
+        bit_depth=config["generation"]["bit_depth"],
+        clips_per_shard=config["generation"]["clips_per_shard"],
+    resources:
+        gpu=1,
+    message:
+        "generate {wildcards.recipe}, seed {wildcards.seed}, shard {wildcards.shard}"
+    script:
+        "../scripts/generate.py"

@@ -1,0 +1,30 @@
+"""Rule calibrate: runs full precision on the calibration prompts and writes activation statistics."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from audioptq.artifacts import read_parquet, write_tensors
+from audioptq.calibrate.run import calibrate
+from audioptq.console import job_log
+from audioptq.models.stable_audio import StableAudioModel
+from audioptq.sampling.sampler import SamplerSettings
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]) as log:
+        torch.set_num_threads(snakemake.threads)
+        output, params = snakemake.output, snakemake.params
+        prompts, _ = read_parquet(snakemake.input.prompts)
+        model = StableAudioModel.load(Path(snakemake.input.model[0]).parent)
+        settings = SamplerSettings(**params.sampler)
+        stats, activation = calibrate(model, prompts, settings=settings, seed=params.seed, batch_size=params.batch_size)
+        stats.save(output.stats)
+        layer = stats.metadata["map_layer"]
+        tensors = {"activation": activation, "weight": model.network.get_submodule(layer).weight}
+        record = {"layer": layer, "sigma": stats.metadata["map_sigma"], "step": settings.steps // 2}
+        write_tensors(output.map, tensors, {**record, "n_steps": settings.steps, "alpha": 0.5})
+        log(f"{len(prompts)} prompts; observing took {stats.metadata['overhead']:.1%} of the time of generating")

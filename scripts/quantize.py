@@ -1,0 +1,29 @@
+"""Rule quantize: applies a recipe to the full-precision model and writes the quantized model, its layers and its size."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from audioptq.artifacts import digest, write_json, write_parquet
+from audioptq.calibrate.act_stats import ActStats
+from audioptq.console import job_log
+from audioptq.models.stable_audio import StableAudioModel
+from audioptq.quantize import QuantRecipe, quantize_model, save_quantized
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]) as log:
+        torch.set_num_threads(snakemake.threads)
+        output, wildcards = snakemake.output, snakemake.wildcards
+        recipe = QuantRecipe.from_config(wildcards.recipe, snakemake.params.recipe)
+        model = StableAudioModel.load(Path(snakemake.input.model[0]).parent)
+        stats = ActStats.load(snakemake.input.stats) if recipe.needs_calibration else None
+        _, layers = quantize_model(model.network, recipe, stats, model.quantizable_layers())
+        metadata = {"model": wildcards.model, "model_config": model.config, "model_digest": digest(model.config)}
+        size = save_quantized(output.weights, model.network, recipe, components=model.components, metadata=metadata)
+        write_parquet(output.layers, layers, {"model": wildcards.model, "recipe": recipe.to_config()})
+        write_json(output.size, size)
+        log(f"{size['total']} bytes; {layers['quantized'].sum()} of {len(layers)} layers quantized")

@@ -1,0 +1,41 @@
+"""Rule report: gathers what the run produced and builds the table, the figures and the page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audioptq.artifacts import read_json
+from audioptq.audio.manifest import by_recipe
+from audioptq.console import job_log
+from audioptq.report.facts import run_facts, spread
+from audioptq.report.inputs import ReportInputs
+from audioptq.report.run import build_report
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]) as log:
+        files, params = snakemake.input, snakemake.params
+        recipes = list(params.recipes)
+        card = Path(params.model_path) / "card.json"
+        inputs = ReportInputs(
+            model=params.model,
+            recipes=params.recipes,
+            scores=files.scores,
+            prompts=files.prompts,
+            manifests=by_recipe(files.manifests),
+            sizes=dict(zip(recipes, files.sizes, strict=True)),
+            layers=dict(zip(recipes, files.layers, strict=True)),
+            noise_floor_seed=params.noise_floor_seed,
+            act_stats=files.stats,
+            activation_map=files.map,
+            listen=spread(files.prompts, params.report["listen_prompts"]),
+            card=read_json(card) if card.exists() else {},
+            facts=run_facts(params.sampler, params.dataset, params.cores),
+            title=params.report.get("title", ""),
+            n_replicates=params.bootstrap["replicates"],
+            bootstrap_seed=params.bootstrap["seed"],
+        )
+        table = build_report(inputs, Path(snakemake.output.table).parent)
+        log(f"{len(table)} recipes")
+        print(Path(snakemake.output.markdown).read_text(encoding="utf-8"))

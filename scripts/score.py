@@ -1,0 +1,31 @@
+"""Rule score: computes one metric of one recipe and seed."""
+
+from typing import TYPE_CHECKING
+
+from audioptq.artifacts import read_parquet, write_parquet
+from audioptq.audio.manifest import read_manifest
+from audioptq.console import job_log
+from audioptq.score.run import score_metric
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]) as log:
+        inputs, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
+        prompts, _ = read_parquet(inputs.prompts)
+        seed = int(wildcards.seed)
+        table, metadata = score_metric(
+            wildcards.metric,
+            manifest=read_manifest(inputs.manifests),
+            prompts=prompts,
+            generated=inputs.get("generated"),
+            target=inputs.get("target"),
+            baseline=read_manifest(inputs.baseline) if "baseline" in inputs.keys() else None,
+            n_replicates=params.bootstrap["replicates"],
+            seed=params.bootstrap["seed"],
+            across_seeds=seed == params.noise_floor_seed,
+        )
+        names = {"model": wildcards.model, "recipe": wildcards.recipe, "seed": seed}
+        write_parquet(snakemake.output[0], table, {**metadata, **names})
+        log(f"{metadata['n_scored']} of {metadata['n_clips']} clips scored")

@@ -1,0 +1,20 @@
+"""Rule synthesise_corpus: renders one shard of the training corpus."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from audioptq.console import job_log
+from audioptq.train.corpus import synthesise_shard
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        torch.set_num_threads(snakemake.threads)
+        corpus = snakemake.params.corpus
+        per_shard = -(-corpus["n_clips"] // corpus["shards"])
+        first = int(snakemake.wildcards.corpus_shard) * per_shard
+        n_clips = min(per_shard, corpus["n_clips"] - first)
+        synthesise_shard(snakemake.output[0], split="train", first=first, n_clips=n_clips, seed=corpus["seed"])

@@ -1,0 +1,83 @@
+"""Clips on disk: losslessly compressed, peak-normalised, with the gain that undoes it and what is wrong with them."""
+
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from audioptq.artifacts import atomic_path, file_digest
+from audioptq.errors import DamagedArtifactError
+
+SILENT_PEAK = 1e-4  # -80 dBFS
+CLIPPED_SHARE = 0.01
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """What the manifest says of a clip.
+
+    Attributes:
+        path: File.
+        sample_rate: Hz.
+        n_samples: Per channel.
+        peak: Largest magnitude before normalisation; 1 is full scale.
+        gain: stored = original * gain.
+        clipped_fraction: Share of samples beyond full scale before normalisation, in [0, 1].
+        status: `ok`, `clipped` (more than 1 % of the samples beyond full scale), `silent` or `non_finite`.
+        sha256: Of the file.
+    """
+
+    path: str
+    sample_rate: int
+    n_samples: int
+    peak: float
+    gain: float
+    clipped_fraction: float
+    status: str
+    sha256: str
+
+
+def clip_file_name(clip_id: str) -> str:
+    """A file name for any id: the id where it is plain, else its safe letters and a digest (ids come from strangers)."""
+    if SAFE_NAME.fullmatch(clip_id):
+        return f"{clip_id}.flac"
+    letters = re.sub(r"[^A-Za-z0-9]+", "-", clip_id).strip("-")[:32]
+    return f"{letters}-{sha256(clip_id.encode()).hexdigest()[:16]}.flac"
+
+
+def write_clip(path: str | Path, audio: np.ndarray, sample_rate: int, bit_depth: int) -> ClipRecord:
+    """Peak-normalises and writes `[channels, samples]` as FLAC; silent and non-finite clips are written as silence."""
+    finite = bool(np.isfinite(audio).all())
+    peak = float(np.abs(audio).max()) if finite else 0.0
+    clipped_fraction = float((np.abs(audio) > 1).mean()) if finite else 0.0
+    usable = finite and peak >= SILENT_PEAK
+    gain = 1 / peak if usable else 1.0
+    stored = np.clip(audio * gain, -1, 1) if usable else np.zeros_like(audio)
+    status = "clipped" if clipped_fraction > CLIPPED_SHARE else "ok"
+    if not usable:
+        status = "silent" if finite else "non_finite"
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, stored.T, sample_rate, subtype=f"PCM_{bit_depth}", format="FLAC")
+    return ClipRecord(
+        str(path), sample_rate, audio.shape[-1], peak, gain, clipped_fraction, status, file_digest(path)
+    )  # fmt: skip
+
+
+def read_clip(path: str | Path) -> tuple[np.ndarray, int]:
+    """Audio `[channels, samples]` float32 as stored, and its sample rate.
+
+    Raises:
+        DamagedArtifactError: If the file is missing or cannot be decoded to its end.
+    """
+    try:
+        audio, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise DamagedArtifactError(
+            f"The clip {path} cannot be read: {error}. Delete the manifest of its shard (shard-*.parquet in the folder above) "
+            "and run snakemake again: only the batch of this clip is generated anew."
+        ) from error
+    return audio.T, int(sample_rate)

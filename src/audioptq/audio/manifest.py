@@ -1,0 +1,55 @@
+"""Reads the manifest of generated clips, whose shards list what was generated and what became of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from audioptq.artifacts import read_parquet
+from audioptq.errors import DamagedArtifactError
+
+COLUMNS = ("clip_id", "caption", "seed", "path", "sample_rate", "n_samples", "gain", "status")
+
+
+def read_manifest(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """Reads the shards of a recipe's manifest as one table; its `attrs["source"]` names them in error texts.
+
+    A relative `path` of a clip counts from the folder of the shard that lists it, so that a run can be moved.
+
+    Raises:
+        DamagedArtifactError: If a shard is damaged, lacks a column, or a clip occurs twice.
+    """
+    shards = []
+    for path in map(Path, paths):
+        shard, _ = read_parquet(path, columns=COLUMNS)
+        shards.append(shard.assign(path=[str(path.parent / clip) for clip in shard["path"]]))
+    manifest = pd.concat(shards, ignore_index=True)
+    manifest.attrs["source"] = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more shards"
+    check_unique(manifest, source_of(manifest))
+    return manifest
+
+
+def source_of(frame: pd.DataFrame, default: str = "the manifest") -> str:
+    """What to call a table in an error text."""
+    return str(frame.attrs.get("source", default))
+
+
+def check_unique(frame: pd.DataFrame, source: str) -> None:
+    """Raises DamagedArtifactError if a clip occurs twice."""
+    twice = frame.loc[frame["clip_id"].duplicated(), "clip_id"]
+    if len(twice):
+        raise DamagedArtifactError(
+            f"{source} does not fit the run: the clip {twice.iloc[0]!r} occurs twice in it. "
+            "Delete the file and run snakemake again."
+        )
+
+
+def by_recipe(paths: Sequence[str | Path]) -> dict[str, list[str]]:
+    """Groups manifests by the recipe that their metadata name, in the order given."""
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        recipe = read_parquet(path)[1].get("recipe")
+        if recipe is None:
+            raise DamagedArtifactError(f"{path} does not say its recipe. Delete the file and run snakemake again.")
+        groups.setdefault(recipe, []).append(str(path))
+    return groups

@@ -1,0 +1,60 @@
+"""Runs the full-precision model on the calibration prompts through the real sampler, under observation."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+from torch import Tensor
+
+from audioptq.calibrate.act_stats import ActStats
+from audioptq.calibrate.observer import ActObserver
+from audioptq.console import progress
+from audioptq.models.base import AudioModel
+from audioptq.sampling.sampler import SamplerSettings, sample
+
+
+def calibrate(
+    model: AudioModel, prompts: pd.DataFrame, *, settings: SamplerSettings, seed: int, batch_size: int
+) -> tuple[ActStats, Tensor]:
+    """Collects activation statistics (eq. 1 of the audio-DiT paper) over the prompts.
+
+    Args:
+        model: In full precision.
+        prompts: `clip_id`, `caption`, `seconds_total`; calibration prompts, not evaluation's.
+        settings: The schedule; the statistics hold for this schedule alone.
+        seed: Of the noise.
+        batch_size: Prompts per pass; memory grows with it, and not with the number of prompts.
+
+    Returns:
+        The statistics, with `overhead` (observing time over the rest of the time) in their metadata, and the activation map
+        `[tokens, channels]` of the last block's attention input at the middle of the schedule (the paper's figure 1).
+    """
+    layers: Sequence[str] = model.quantizable_layers()
+    map_layer = [name for name in layers if name.endswith("to_qkv")][-1:] or list(layers[-1:])
+    middle = settings.steps // 2
+    observer = ActObserver(model.network, layers, settings.sigmas()[:-1], map_layer[0], middle)
+    remove = model.add_step_listener(observer.set_sigma)
+    started = time.perf_counter()
+    try:
+        for first in progress(range(0, len(prompts), batch_size), "calibrate", unit="batch"):
+            batch = prompts.iloc[first : first + batch_size]
+            sample(
+                model, batch["caption"].tolist(), batch["seconds_total"].tolist(),
+                clip_ids=batch["clip_id"].tolist(), seed=seed, settings=settings,
+            )  # fmt: skip
+    finally:
+        remove()
+        observer.close()
+    elapsed = time.perf_counter() - started
+    stats = observer.act_stats()
+    metadata = {
+        "sampler": settings.record(),
+        "seed": seed,
+        "clip_ids": prompts["clip_id"].tolist(),
+        "overhead": observer.seconds / (elapsed - observer.seconds),
+        "map_layer": map_layer[0],
+        "map_sigma": float(settings.sigmas()[middle]),
+    }
+    assert observer.activation_map is not None  # the sampler passes every step of the schedule
+    return replace(stats, metadata=metadata), observer.activation_map

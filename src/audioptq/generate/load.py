@@ -1,0 +1,27 @@
+"""Loads a quantized model, ready to sample, from its file alone."""
+
+from pathlib import Path
+
+from audioptq.artifacts import read_tensor_metadata
+from audioptq.errors import DamagedArtifactError
+from audioptq.models.stable_audio import StableAudioModel
+from audioptq.quantize import QuantRecipe, load_quantized
+
+
+def load_generator(weights: str | Path) -> tuple[StableAudioModel, QuantRecipe]:
+    """Builds the model that `weights` describes, with its recipe applied and its timestep clock following the sampler.
+
+    Args:
+        weights: A file of `quantize.save_quantized`, whose metadata hold the model's configuration.
+
+    Raises:
+        DamagedArtifactError: If the file is damaged or does not say which model it is of.
+    """
+    metadata = read_tensor_metadata(weights)
+    if "model_config" not in metadata:
+        raise DamagedArtifactError(f"{weights} does not hold a model's configuration: delete it and run snakemake again.")
+    model = StableAudioModel(metadata["model_config"])
+    clock, recipe = load_quantized(weights, model.network)
+    if clock is not None:
+        model.add_step_listener(clock.set_sigma)
+    return model, recipe

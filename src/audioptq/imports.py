@@ -1,0 +1,48 @@
+"""Which library files a script uses: what the workflow watches, so that an edit reruns the stages that use it, and only those."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+def library_files(script: str | Path) -> list[str]:
+    """The library's files that `script` imports, directly or through others, sorted.
+
+    Imports are read from the source, also those inside functions; nothing is run.
+
+    Args:
+        script: A Python file.
+    """
+    found: set[Path] = set()
+    waiting = [Path(script)]
+    while waiting:
+        for path in _imported(waiting.pop()):
+            if path not in found:
+                found.add(path)
+                waiting.append(path)
+    return sorted(str(path) for path in found)
+
+
+def _imported(path: Path) -> list[Path]:
+    files: list[Path] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            files += _module_files(name)
+    return files
+
+
+def _module_files(name: str) -> list[Path]:
+    """Files of `audioptq.a.b`: the module's own and the `__init__` of every package around it."""
+    parts = name.split(".")
+    if parts[0] != "audioptq":
+        return []
+    inits = [PACKAGE.joinpath(*parts[1:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
+    module = PACKAGE.joinpath(*parts[1:]).with_suffix(".py") if len(parts) > 1 else inits[0]
+    return [path for path in (*inits, module) if path.is_file()]

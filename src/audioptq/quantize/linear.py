@@ -1,0 +1,195 @@
+"""The quantized linear layer: stored integers, and a forward pass that simulates their arithmetic in float."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audioptq.quantize.clock import TimestepClock
+from audioptq.quantize.granularity import act_granularity
+from audioptq.quantize.low_rank import LowRankBranch
+from audioptq.quantize.packing import packed_width, unpack
+from audioptq.quantize.primitives import choose_scale, dequantize, fake_quantize
+from audioptq.quantize.specs import LayerRecipe, WeightSpec
+from audioptq.quantize.weights import COMPUTE_WEIGHT, quantize_weight, spread_scale
+
+BUFFERS = ("qdata", "scale", "weight", "bias", "smooth_scale", "smooth_row", "act_scale")
+
+
+class QuantLinear(nn.Module):
+    """`y = Q_a(x / s) W_s^T + x A B^T + bias`, where `W_s` is the compute weight of the smoothing vector `s`.
+
+    How `W_s` comes about depends on the recipe:
+
+    * no smoothing, or a static vector: `W s` was quantized once and stored.
+    * timestep or grouped, stored form: `Q(W)` is stored; at each row `dequantize(Q(W)) * s` is quantized again, to int8
+      per output channel whatever the storage, so that an integer product can use it.
+    * timestep or grouped, simulated form: `W` is stored in full precision; `W s` is quantized anew at each row.
+
+    The effective weights of the last two forms differ by at most three half steps: of the stored integers, of their
+    int8 requantization, and of the simulated integers.
+
+    A *row* is a row of the smoothing table: one for all timesteps, one per timestep, or one per group of timesteps. The
+    dequantized compute weight is kept from one call to the next while the row stays the same, and is never saved.
+
+    Attributes:
+        qdata: Stored weight, int8 `[out, in]`, packed along `in` below 8 bits (packing.py).
+        scale: float32, `[out, 1]`, `[1, 1]` or `[out, groups]`.
+        weight: Full-precision weight `[out, in]`, where the recipe needs it, in place of `qdata` and `scale`.
+        bias: `[out]`.
+        smooth_scale: fp16 `[row, in]`.
+        smooth_row: Row of each timestep, int16 `[timestep]`; absent when a row is a timestep or the only one.
+        act_scale: Static activation scale, float32 `[row]`, or `[row, in]` per channel.
+        low_rank: The 16-bit branch.
+    """
+
+    qdata: Tensor | None
+    scale: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+    smooth_scale: Tensor | None
+    smooth_row: Tensor | None
+    act_scale: Tensor | None
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        recipe: LayerRecipe,
+        shape: tuple[int, int],
+        clock: TimestepClock | None = None,
+    ) -> None:
+        """Takes the tensors under the names of the attributes, the branch as `low_rank.a` and `low_rank.b`.
+
+        Raises:
+            ValueError: If the tensors are not the ones that `recipe` needs for a weight of `shape` (out, in).
+        """
+        super().__init__()
+        self.recipe = recipe
+        self.out_features, self.in_features = shape
+        self.clock = clock
+        for name in BUFFERS:
+            tensor = tensors.get(name)
+            # Contiguous like a tensor read from a file: the order of a float sum depends on the layout.
+            self.register_buffer(name, None if tensor is None else tensor.contiguous())
+        self.low_rank: LowRankBranch | None = None
+        if "low_rank.a" in tensors:
+            self.low_rank = LowRankBranch(tensors["low_rank.a"], tensors["low_rank.b"])
+        self._check(tensors)
+        self._rows = None if self.smooth_row is None else self.smooth_row.tolist()
+        self._cached: tuple[int, torch.dtype, Tensor] | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of different smoothing vectors (1 without smoothing)."""
+        return 1 if self.smooth_scale is None else len(self.smooth_scale)
+
+    @property
+    def row_shares(self) -> Tensor:
+        """Share of the timesteps that use each row, float64 `[row]`."""
+        if self._rows is None:
+            return torch.full((self.rows,), 1 / self.rows, dtype=torch.float64)
+        return torch.bincount(torch.tensor(self._rows), minlength=self.rows) / len(self._rows)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[batch, ..., in]` -> `[batch, ..., out]`."""
+        row = self._row()
+        operand = self.operand(x, row)
+        y = F.linear(operand, self._weight_of(row, operand.dtype)).to(x.dtype)
+        if self.low_rank is not None:
+            y = y + self.low_rank(x.to(self._float_dtype(x))).to(x.dtype)
+        return y if self.bias is None else y + self.bias
+
+    def operand(self, x: Tensor, row: int) -> Tensor:
+        """`Q_a(x / s)`: what meets the compute weight; not quantized, in the recipe's float type, if it says so."""
+        if self.smooth_scale is not None:
+            x = x / self.smooth_scale[row].to(x.dtype)
+        spec = self.recipe.activation
+        if spec is None:
+            return x.to(self._float_dtype(x))
+        if self.act_scale is not None:
+            scale = self.act_scale[row].to(x.dtype)
+        else:
+            scale = choose_scale(act_granularity(spec).absmax(x), spec.bits)
+        return fake_quantize(x, scale, spec.bits)
+
+    def compute_weight(self, row: int) -> Tensor:
+        """The weight `[out, in]` that meets `x / s`, in float."""
+        if self.recipe.weight is None:
+            return self._smoothed_weight(row)
+        return dequantize(*self.integer_weight(row))
+
+    def integer_weight(self, row: int) -> tuple[Tensor, Tensor]:
+        """The weight that meets `Q_a(x / s)` as int8 `[out, in]` and the scale that broadcasts against it."""
+        if self.qdata is None or self.scale is None:
+            return quantize_weight(self._smoothed_weight(row), self._weight_spec())
+        stored = unpack(self.qdata, self._weight_spec().bits, self.in_features)
+        scale = spread_scale(self.scale, stored, self._weight_spec())
+        if self.recipe.is_folded:
+            return stored, scale
+        return quantize_weight(self._smooth(dequantize(stored, scale), row), COMPUTE_WEIGHT)
+
+    def effective_weight(self, row: int) -> Tensor:
+        """What the layer as a whole multiplies the raw input by: `W_s / s`, plus the branch."""
+        weight = self.compute_weight(row)
+        if self.smooth_scale is not None:
+            weight = weight / self.smooth_scale[row].to(weight.dtype)
+        return weight if self.low_rank is None else weight + self.low_rank.weight(weight.dtype)
+
+    def extra_repr(self) -> str:
+        """What `print(model)` says."""
+        return f"{self.in_features}, {self.out_features}, {self.recipe.to_config()}"
+
+    def _row(self) -> int:
+        if self.rows == 1:
+            return 0
+        if self.clock is None:
+            raise RuntimeError("a timestep-dependent QuantLinear needs a TimestepClock")
+        timestep = self.clock.index
+        return timestep if self._rows is None else self._rows[timestep]
+
+    def _weight_of(self, row: int, dtype: torch.dtype) -> Tensor:
+        """The compute weight, made anew only when the row changes."""
+        if self._cached is None or self._cached[:2] != (row, dtype):
+            self._cached = (row, dtype, self.compute_weight(row).to(dtype))
+        return self._cached[2]
+
+    def _float_dtype(self, x: Tensor) -> torch.dtype:
+        return torch.bfloat16 if self.recipe.dtype == "bfloat16" else x.dtype
+
+    def _smooth(self, weight: Tensor, row: int) -> Tensor:
+        return weight if self.smooth_scale is None else weight * self.smooth_scale[row].to(weight.dtype)
+
+    def _smoothed_weight(self, row: int) -> Tensor:
+        assert self.weight is not None, "checked in __init__"
+        return self._smooth(self.weight, row)
+
+    def _weight_spec(self) -> WeightSpec:
+        assert self.recipe.weight is not None, "only layers with quantized weights come here"
+        return self.recipe.weight
+
+    def _check(self, tensors: Mapping[str, Tensor]) -> None:
+        expected = {"weight"} if self.recipe.keeps_weight else {"qdata", "scale"}
+        expected |= {"smooth_scale"} if self.recipe.smoothing else set()
+        expected |= {"low_rank.a", "low_rank.b"} if self.recipe.low_rank else set()
+        is_static = self.recipe.activation is not None and self.recipe.activation.range == "static"
+        expected |= {"act_scale"} if is_static else set()
+        given = set(tensors) - {"bias", "smooth_row"}
+        if given != expected:
+            raise ValueError(f"tensors {sorted(given)} where the recipe needs {sorted(expected)}")
+        width = (
+            self.in_features if self.recipe.keeps_weight else packed_width(self.in_features, self._weight_spec().bits)
+        )
+        stored = tensors["weight" if self.recipe.keeps_weight else "qdata"]
+        if stored.shape != (self.out_features, width):
+            raise ValueError(f"a stored weight of {tuple(stored.shape)} that should be [{self.out_features}, {width}]")
+        if self.act_scale is not None and len(self.act_scale) != self.rows:
+            raise ValueError(f"{len(self.act_scale)} activation scales for {self.rows} rows")
+
+    def _apply(self, *args: object, **kwargs: object) -> "QuantLinear":
+        self._cached = None  # moved or cast: the cached weight is of the old device or dtype
+        return super()._apply(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        self._cached = None
+        super()._load_from_state_dict(*args, **kwargs)

@@ -1,0 +1,72 @@
+"""The 16-bit branch of low rank beside a quantized weight (eqs. 6-9 of the audio-DiT paper; SVDQuant)."""
+
+import torch
+from torch import Tensor, nn
+
+from audioptq.errors import UserError
+
+
+class LowRankBranch(nn.Module):
+    """Adds `x A B^T` to a layer's output; it acts on the raw input, neither smoothed nor quantized.
+
+    Attributes:
+        a: `[in, rank]`, fp16.
+        b: `[out, rank]`, fp16.
+    """
+
+    a: Tensor
+    b: Tensor
+
+    def __init__(self, a: Tensor, b: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("a", a.contiguous())
+        self.register_buffer("b", b.contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., in]` -> `[..., out]`, in the dtype of `x`."""
+        return (x @ self.a.to(x.dtype)) @ self.b.to(x.dtype).T
+
+    def weight(self, dtype: torch.dtype) -> Tensor:
+        """The matrix `[out, in]` that the branch multiplies by: `B A^T`."""
+        return self.b.to(dtype) @ self.a.to(dtype).T
+
+
+def truncated_svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Factors `left [m, rank]`, `right [n, rank]` of the best approximation `left right^T` of that rank.
+
+    `left = U_r sqrt(S_r)`, `right = V_r sqrt(S_r)` (eqs. 7-8), float64. U comes from the eigenvectors of the smaller
+    Gram matrix, several times faster than a full SVD. That squares singular values, so directions below 1e-8 of the
+    largest one are lost; in float64 such directions are far under the rounding of a float32 matrix.
+    """
+    matrix = matrix.double()
+    if matrix.shape[0] > matrix.shape[1]:
+        right, left = truncated_svd(matrix.T, rank)
+        return left, right
+    rank = min(rank, matrix.shape[0])
+    _, vectors = torch.linalg.eigh(matrix @ matrix.T)
+    u = vectors[:, -rank:].flip(1)
+    projected = matrix.T @ u
+    singular = projected.norm(dim=0)
+    root = singular.sqrt()
+    return u * root, projected / torch.where(root > 0, root, 1.0)
+
+
+def low_rank_branch(matrix: Tensor, rank: int, in_scale: Tensor | None = None) -> LowRankBranch:
+    """The fp16 branch that approximates a weight-shaped `matrix [out, in]`.
+
+    Args:
+        matrix: What to approximate.
+        rank: Rank of the branch, at most the smaller side.
+        in_scale: If given, `matrix * in_scale [in]` is decomposed and the scale divided out again: the approximation is
+            best in the smoothed coordinates.
+
+    Raises:
+        UserError: If the factors do not fit fp16.
+    """
+    scale = torch.ones(()) if in_scale is None else in_scale
+    scale = scale.to(matrix.device, torch.float64)
+    b, a = truncated_svd(matrix * scale, rank)
+    a = a / scale.unsqueeze(-1)
+    if not (a.half().isfinite().all() and b.half().isfinite().all()):
+        raise UserError("has a low-rank branch whose factors exceed float16: its weights are too large for one.")
+    return LowRankBranch(a.half(), b.half())

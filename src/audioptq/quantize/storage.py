@@ -1,0 +1,182 @@
+"""Quantized models as files: everything a fresh model of the same architecture needs, in one safetensors file."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audioptq.artifacts import digest, read_tensors, write_tensors
+from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.quantize.apply import set_module
+from audioptq.quantize.cast import CastLinear
+from audioptq.quantize.clock import TimestepClock
+from audioptq.quantize.linear import QuantLinear
+from audioptq.quantize.recipe import QuantRecipe
+from audioptq.quantize.rest import cast_layer_names, quantized_tensor_names, storage_dtype
+from audioptq.quantize.size import size_record
+from audioptq.quantize.specs import LayerRecipe
+
+FORMAT_VERSION = 1
+RESERVED = ("format_version", "recipe_name", "recipe", "sigmas", "layers", "cast_layers", "content")
+
+
+def save_quantized(
+    path: str | Path,
+    module: nn.Module,
+    recipe: QuantRecipe,
+    *,
+    components: Mapping[str, str],
+    metadata: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Writes the whole state of a model to which `recipe` was applied.
+
+    Args:
+        path: The file to write.
+        module: The model, after `quantize_model`.
+        recipe: What was applied.
+        components: Prefix of tensor names -> component they are counted under; `denoiser` is the one that recipes act
+            on.
+        metadata: How it was made (model, configuration digest); recorded in the file beside what `load_quantized`
+            needs.
+
+    Returns:
+        The size record of the file just written (see `size.size_record`), and `kept_float32`: how many tensors stayed
+        float32 because `rest_dtype` could not hold them.
+    """
+    taken = [key for key in RESERVED if key in metadata]
+    if taken:
+        raise ValueError(f"metadata keys {taken} are the format's own")
+    tensors = _stored_tensors(module, recipe)
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, QuantLinear)}
+    clock = next((layer.clock for layer in layers.values() if layer.clock is not None), None)
+    record = {
+        **metadata,
+        "format_version": FORMAT_VERSION,
+        "recipe_name": recipe.name,
+        "recipe": recipe.to_config(),
+        "sigmas": list(clock.sigmas) if clock is not None else None,
+        "layers": {
+            name: {"shape": [layer.out_features, layer.in_features], "recipe": layer.recipe.to_config()}
+            for name, layer in layers.items()
+        },
+        "cast_layers": cast_layer_names(module),
+    }
+    write_tensors(path, tensors, record | {"content": _content_digest(tensors, record)})
+    owned = quantized_tensor_names(module)
+    rest = [tensor for name, tensor in tensors.items() if name not in owned]
+    kept = sum(tensor.dtype == torch.float32 for tensor in rest) if recipe.rest_dtype != "float32" else 0
+    return size_record(path, tensors, module, components) | {"kept_float32": kept}
+
+
+def load_quantized(path: str | Path, module: nn.Module) -> tuple[TimestepClock | None, QuantRecipe]:
+    """Turns a freshly built model of the same architecture into the one that was saved.
+
+    Every tensor is read; those that were stored in a smaller float type take the dtype of the module again.
+
+    Args:
+        path: A file of `save_quantized`.
+        module: The model, with any weights.
+
+    Returns:
+        The clock to set before each call of the denoiser (None if nothing was calibrated), and the recipe.
+
+    Raises:
+        DamagedArtifactError: If the file is missing, damaged or altered.
+        UserError: If it is of another format version, or of a model of another architecture.
+    """
+    tensors, record = _read_checked(path)
+    recipe = QuantRecipe.from_config(record["recipe_name"], record["recipe"])
+    clock = TimestepClock(record["sigmas"]) if record["sigmas"] is not None else None
+    for name, entry in record["layers"].items():
+        linear = _linear_of_shape(path, module, name, tuple(entry["shape"]))
+        own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+        layer_recipe = LayerRecipe.from_config(entry["recipe"], f"layers.{name}")
+        if "bias" in own and linear.bias is not None:
+            own["bias"] = own["bias"].to(linear.bias.dtype)
+        layer = QuantLinear(own, layer_recipe, (linear.out_features, linear.in_features), clock)
+        set_module(module, name, layer.to(linear.weight.device))
+    for name in record["cast_layers"]:
+        weight = tensors[f"{name}.weight"]
+        linear = _linear_of_shape(path, module, name, tuple(weight.shape))
+        set_module(module, name, CastLinear.of(linear, weight.dtype))
+    _load_strictly(path, module, tensors)
+    return clock, recipe
+
+
+def _stored_tensors(module: nn.Module, recipe: QuantRecipe) -> dict[str, Tensor]:
+    owned = quantized_tensor_names(module)
+    tensors = {}
+    for name, tensor in module.state_dict().items():
+        if name not in owned:
+            tensor = tensor.to(storage_dtype(tensor, str(recipe.rest_dtype)))
+        # Tied weights share memory, which safetensors refuses.
+        tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return tensors
+
+
+def _read_checked(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        tensors, record = read_tensors(path)
+    except ValueError as error:  # metadata that is no JSON
+        raise _damaged(path, str(error)) from error
+    version = record.get("format_version")
+    if not isinstance(version, int) or "content" not in record:
+        raise _damaged(path, "it was not written by `save_quantized`")
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{path} has format version {version}, but this version of audioptq reads {FORMAT_VERSION}. Quantize the "
+            "model again, or use the version of audioptq that wrote the file."
+        )
+    if record.pop("content") != _content_digest(tensors, record):
+        raise _damaged(path, "its contents do not match the digest that it carries")
+    return tensors, record
+
+
+def _load_strictly(path: str | Path, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
+    stored = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if stored != expected:
+        unlike = sorted(name for name in {*stored, *expected} if stored.get(name) != expected.get(name))
+        raise _misfit(
+            path,
+            f"{len(unlike)} tensors are absent from one of them or differ in shape, for example {unlike[0]}: "
+            f"{stored.get(unlike[0], 'absent')} in the file, {expected.get(unlike[0], 'absent')} in the model",
+        )
+    module.load_state_dict(tensors)
+
+
+def _linear_of_shape(path: str | Path, module: nn.Module, name: str, shape: tuple[int, ...]) -> nn.Linear:
+    try:
+        layer = module.get_submodule(name)
+    except AttributeError:
+        layer = None
+    if not isinstance(layer, nn.Linear) or layer.weight.shape != shape:
+        found = "nothing" if layer is None else f"{type(layer).__name__}({layer.extra_repr()})"
+        raise _misfit(path, f"the file holds a linear layer {name} of {shape} where the model has {found}")
+    return layer
+
+
+def _content_digest(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> str:
+    """SHA-256 over the metadata and every tensor's name, dtype, shape and bytes: no altered file passes for whole."""
+    sha = hashlib.sha256(digest(record).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        sha.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        sha.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def _damaged(path: str | Path, why: str) -> DamagedArtifactError:
+    return DamagedArtifactError(
+        f"{path} cannot be used: {why}. Delete it and quantize again; if you were given it, ask for a whole copy."
+    )
+
+
+def _misfit(path: str | Path, why: str) -> UserError:
+    return UserError(
+        f"{path} does not fit this model: {why}. It was made from a model of another architecture: load it into that "
+        "one, or quantize this model."
+    )

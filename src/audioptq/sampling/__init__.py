@@ -1,0 +1,1 @@
+"""Sampling: per-clip noise and the diffusion samplers, shared by calibration and generation."""

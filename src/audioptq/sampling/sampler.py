@@ -1,0 +1,86 @@
+"""The samplers of the evaluation protocol, with every setting passed and none left to a library's default."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audioptq.errors import UserError
+from audioptq.models.base import AudioModel
+from audioptq.sampling.noise import brownian_noise, initial_noise
+
+STOCHASTIC = ("dpmpp-3m-sde", "dpmpp-2m-sde")
+SAMPLERS = (*STOCHASTIC, "dpmpp-2m")
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """A denoising schedule and how it is walked.
+
+    Attributes:
+        name: `dpmpp-3m-sde` (Stable Audio Open's), `dpmpp-2m-sde`, or `dpmpp-2m` (deterministic).
+        steps: Passes through the denoiser.
+        sigma_min: Last noise level but zero.
+        sigma_max: First noise level.
+        rho: Curvature of the polyexponential schedule; 1 is linear in log sigma.
+        cfg_scale: Strength of the classifier-free guidance.
+    """
+
+    name: str
+    steps: int
+    sigma_min: float
+    sigma_max: float
+    rho: float
+    cfg_scale: float
+
+    def __post_init__(self) -> None:
+        if self.name not in SAMPLERS:
+            raise UserError(f"sampler.name is {self.name!r}; the samplers are {', '.join(SAMPLERS)}.")
+        if self.steps < 2 or not 0 < self.sigma_min < self.sigma_max:
+            raise UserError(
+                f"sampler.steps is {self.steps}, sigma_min {self.sigma_min}, sigma_max {self.sigma_max}: at least 2 steps and "
+                "0 < sigma_min < sigma_max are needed."
+            )
+
+    def sigmas(self) -> Tensor:
+        """Noise levels `[steps + 1]`, descending, the last one zero."""
+        from k_diffusion.sampling import get_sigmas_polyexponential
+
+        return get_sigmas_polyexponential(self.steps, self.sigma_min, self.sigma_max, self.rho)
+
+    def record(self) -> dict[str, Any]:
+        """The settings as a JSON-able record."""
+        return asdict(self)
+
+
+@torch.inference_mode()
+def sample(
+    model: AudioModel,
+    captions: Sequence[str],
+    seconds_total: Sequence[float],
+    *,
+    clip_ids: Sequence[str],
+    seed: int,
+    settings: SamplerSettings,
+) -> Tensor:
+    """Latents `[batch, channels, frames]` of a batch of captions; equal for equal (seed, clip_id), whatever else is in the batch."""
+    from k_diffusion import sampling as samplers
+
+    conditioning = model.condition(captions, seconds_total)
+    sigmas = settings.sigmas()
+    latents = initial_noise(seed, clip_ids, model.latent_shape) * sigmas[0]
+    functions = {
+        "dpmpp-3m-sde": samplers.sample_dpmpp_3m_sde,
+        "dpmpp-2m-sde": samplers.sample_dpmpp_2m_sde,
+        "dpmpp-2m": samplers.sample_dpmpp_2m,
+    }
+    extra: dict[str, Any] = {}
+    if settings.name in STOCHASTIC:
+        extra["noise_sampler"] = brownian_noise(seed, clip_ids, latents, settings.sigma_min, settings.sigma_max)
+
+    def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
+        return model.denoise(noisy, sigma, conditioning, settings.cfg_scale)
+
+    return functions[settings.name](denoise, latents, sigmas, disable=True, **extra)

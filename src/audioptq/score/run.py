@@ -1,0 +1,118 @@
+"""One metric over one recipe: matches what belongs together, scores it, and counts what could not be scored."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from audioptq.errors import UserError
+from audioptq.score.guard import NOT_SCORABLE
+from audioptq.score.inputs import (
+    AUDIO_COLUMNS,
+    MANIFEST_COLUMNS,
+    PROMPT_COLUMNS,
+    Embeddings,
+    ScoreInputs,
+    check_clips,
+    check_unique,
+    damaged,
+    source_of,
+)
+from audioptq.score.table import metric_info, validate
+
+
+def score_metric(
+    metric: str,
+    *,
+    manifest: pd.DataFrame,
+    prompts: pd.DataFrame,
+    generated: str | Path | None = None,
+    target: str | Path | None = None,
+    baseline: pd.DataFrame | None = None,
+    n_replicates: int = 200,
+    seed: int = 0,
+    across_seeds: bool = False,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Computes one metric of `table.METRICS`.
+
+    Args:
+        metric: Metric id.
+        manifest: The recipe's clips, as `inputs.read_manifest` returns them.
+        prompts: The prompts of these clips.
+        generated: Embedding file of the recipe's clips, for metrics that have an embedder.
+        target: Embedding file of the prompts' text or of the references, for metrics that have an embedder.
+        baseline: Manifest of the full-precision recipe, same clips and seed, for metrics that compare audio with audio.
+        n_replicates: Bootstrap replicates of a set-level metric; 0 for none.
+        seed: Seed of the bootstrap.
+        across_seeds: Whether `baseline` may have another seed than `manifest`: for the noise floor, the distance
+            between two draws of the same model. Otherwise a baseline of another seed is refused.
+
+    Returns:
+        The long table (see `table.COLUMNS`; per-clip rows in the order of the prompts), and metadata: `metric`,
+        `higher_is_better`, `target`, `unit`, `n_clips` (prompts), `n_scored`, `not_scored` (clip to reason),
+        `n_clipped` (scored, but clipped), and what the metric says of its settings.
+
+    Raises:
+        UserError: If the metric is unknown or an input that it needs is not given.
+        DamagedArtifactError: If the clips of a file are not those of the prompts, or a file is damaged.
+    """
+    info = metric_info(metric)
+    audio = info.embedder is None
+    paths = {} if audio else {"generated": generated, "target": target}
+    needed: dict[str, Any] = paths or {"baseline": baseline}
+    absent = [name for name, given in needed.items() if given is None]
+    if absent:
+        raise UserError(f"The metric {metric} compares with the {info.target}: give it {' and '.join(absent)}.")
+    _check_table(prompts, PROMPT_COLUMNS, "the prompts")
+    clip_ids = prompts["clip_id"].tolist()
+    for frame, default in ((manifest, "the manifest"), (baseline, "the baseline's manifest")):
+        if frame is not None:
+            source = source_of(frame, default)
+            _check_table(frame, AUDIO_COLUMNS if audio else MANIFEST_COLUMNS, source)
+            check_clips(frame["clip_id"], clip_ids, source)
+    module = importlib.import_module(f"audioptq.score.{info.module}")
+    files = {side: Embeddings.read(path, module.TENSORS[side]) for side, path in paths.items() if path is not None}
+    _check_files(files, clip_ids)
+    inputs = ScoreInputs(
+        prompts, manifest, baseline, files.get("generated"), files.get("target"), n_replicates, seed, across_seeds
+    )
+    table, settings = module.score(metric, inputs)
+    validate(table)
+    return table, {**_summary(metric, table, manifest, len(clip_ids)), **settings}
+
+
+def _check_files(files: dict[str, Embeddings], clip_ids: list[str]) -> None:
+    for embeddings in files.values():
+        check_clips({*embeddings.clip_ids, *embeddings.excluded}, clip_ids, embeddings.path)
+    embedders = {side: embeddings.metadata.get("embedder") for side, embeddings in files.items()}
+    if len(set(embedders.values())) > 1:
+        generated, target = files["generated"], files["target"]
+        raise damaged(
+            generated.path,
+            f"its embedder is {embedders['generated']!r}, that of {target.path} is {embedders['target']!r}",
+        )
+
+
+def _check_table(frame: pd.DataFrame, columns: tuple[str, ...], source: str) -> None:
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise damaged(source, f"it has no column {missing[0]!r}")
+    check_unique(frame, source)
+
+
+def _summary(metric: str, table: pd.DataFrame, manifest: pd.DataFrame, n_clips: int) -> dict[str, Any]:
+    info = metric_info(metric)
+    absent = table[table["clip_id"].notna() & table["value"].isna()]
+    clipped = set(manifest.loc[manifest["status"] == "clipped", "clip_id"]) - set(absent["clip_id"])
+    return {
+        "metric": metric,
+        "higher_is_better": info.higher_is_better,
+        "target": info.target,
+        "unit": info.unit,
+        "n_clips": n_clips,
+        "n_scored": n_clips - len(absent),
+        "not_scored": dict(zip(absent["clip_id"], absent["note"], strict=True)),
+        "n_failed": int(manifest["status"].isin(NOT_SCORABLE).sum()),
+        "n_clipped": len(clipped),
+    }
