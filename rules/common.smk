@@ -50,7 +50,9 @@ def model_files(wildcards):
 def manifests(wildcards):
     """Shard manifests of a recipe and seed."""
     n_shards = -(-N_CLIPS // config["generation"]["clips_per_shard"])
-    folder = f"{RESULTS}/generate/{wildcards.model}/{wildcards.recipe}/seed{wildcards.seed}"
+    folder = (
+        f"{RESULTS}/generate/{wildcards.model}/{wildcards.recipe}/seed{wildcards.seed}"
+    )
     return [f"{folder}/shard-{index:04d}.parquet" for index in range(n_shards)]
 
 
@@ -75,13 +77,21 @@ def score_inputs(wildcards):
 
 def runs():
     """Every (recipe, seed) that is generated: all recipes with all seeds, and full precision with one seed more."""
-    return [(recipe, seed) for recipe in config["run"] for seed in SEEDS] + [(BASELINE, NOISE_FLOOR_SEED)]
+    return [(recipe, seed) for recipe in config["run"] for seed in SEEDS] + [
+        (BASELINE, NOISE_FLOOR_SEED)
+    ]
 
 
 def scored_metrics():
     """Selected metrics, without those that need references if the data set has none."""
-    has_references = config["datasets"][DATASET]["kind"] == "soundscapes" or config["datasets"][DATASET].get("reference_dir")
-    return [metric for metric in config["metrics"] if has_references or metric_info(metric).target != "reference"]
+    has_references = config["datasets"][DATASET]["kind"] == "soundscapes" or config[
+        "datasets"
+    ][DATASET].get("reference_dir")
+    return [
+        metric
+        for metric in config["metrics"]
+        if has_references or metric_info(metric).target != "reference"
+    ]
 
 
 def manifests_of(recipe, seed):

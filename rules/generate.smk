@@ -9,13 +9,13 @@ rule generate:
         f"{RESULTS}/generate/{{model}}/{{recipe}}/seed{{seed}}/shard-{{shard}}.parquet",
     log:
         f"{LOGS}/generate/{{model}}/{{recipe}}/seed{{seed}}/shard-{{shard}}.log",
+    resources:
+        gpu=1,
     params:
         sampler=config["sampler"],
         batch_size=config["generation"]["batch_size"],
         bit_depth=config["generation"]["bit_depth"],
         clips_per_shard=config["generation"]["clips_per_shard"],
-    resources:
-        gpu=1,
     message:
         "generate {wildcards.recipe}, seed {wildcards.seed}, shard {wildcards.shard}"
     script:

@@ -5,9 +5,16 @@ rule report:
         prompts=f"{RESULTS}/prompts/{DATASET}.parquet",
         stats=f"{RESULTS}/calibrate/{MODEL}/act_stats.safetensors",
         map=f"{RESULTS}/calibrate/{MODEL}/activation_map.safetensors",
-        sizes=expand(f"{RESULTS}/quantize/{MODEL}/{{recipe}}/size.json", recipe=config["run"]),
-        layers=expand(f"{RESULTS}/quantize/{MODEL}/{{recipe}}/layers.parquet", recipe=config["run"]),
-        manifests=[path for recipe, seed in runs() for path in manifests_of(recipe, seed)],
+        sizes=expand(
+            f"{RESULTS}/quantize/{MODEL}/{{recipe}}/size.json", recipe=config["run"]
+        ),
+        layers=expand(
+            f"{RESULTS}/quantize/{MODEL}/{{recipe}}/layers.parquet",
+            recipe=config["run"],
+        ),
+        manifests=[
+            path for recipe, seed in runs() for path in manifests_of(recipe, seed)
+        ],
         scores=[
             f"{RESULTS}/score/{MODEL}/{recipe}/seed{seed}/{metric}.parquet"
             for recipe, seed in runs()

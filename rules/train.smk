@@ -24,19 +24,22 @@ rule synthesise_corpus:
 rule train_network:
     input:
         code=library("train_network"),
-        corpus=expand(f"{TRAIN}/corpus/train-{{index:02d}}.safetensors", index=range(N_CORPUS_SHARDS)),
+        corpus=expand(
+            f"{TRAIN}/corpus/train-{{index:02d}}.safetensors",
+            index=range(N_CORPUS_SHARDS),
+        ),
     output:
         f"{TRAIN}/networks/{{network}}.safetensors",
     log:
         f"{LOGS}/train/{{network}}.log",
     wildcard_constraints:
         network="dit|tagger|clap",
+    resources:
+        gpu=1,
     params:
         settings=lambda wildcards: TRAINING[wildcards.network],
         # Not an output: a killed training goes on from it.
         checkpoint=f"{TRAIN}/checkpoints/{{network}}.ckpt",
-    resources:
-        gpu=1,
     message:
         "train {wildcards.network}"
     script:
@@ -46,7 +49,10 @@ rule train_network:
 rule model_card:
     input:
         code=library("model_card"),
-        networks=expand(f"{TRAIN}/networks/{{network}}.safetensors", network=["dit", "tagger", "clap"]),
+        networks=expand(
+            f"{TRAIN}/networks/{{network}}.safetensors",
+            network=["dit", "tagger", "clap"],
+        ),
     output:
         record=f"{TRAIN}/card.json",
         page=f"{TRAIN}/card.md",
@@ -65,7 +71,10 @@ rule model_card:
 
 rule train_mini:
     input:
-        networks=expand(f"{TRAIN}/networks/{{network}}.safetensors", network=["dit", "tagger", "clap"]),
+        networks=expand(
+            f"{TRAIN}/networks/{{network}}.safetensors",
+            network=["dit", "tagger", "clap"],
+        ),
         card=f"{TRAIN}/card.json",
         page=f"{TRAIN}/card.md",
     output:

@@ -31,4 +31,6 @@ if __name__ == "__main__":
         )  # fmt: skip
         names = {"model": wildcards.model, "recipe": wildcards.recipe, "compute": recipe.compute}
         write_parquet(snakemake.output[0], manifest, {**metadata, **names})
-        log(f"{len(manifest)} clips, {manifest['seconds'].mean():.2f} s each; {manifest['status'].value_counts().to_dict()}")
+        log(
+            f"{len(manifest)} clips, {manifest['seconds'].mean():.2f} s each; {manifest['status'].value_counts().to_dict()}"
+        )

@@ -4,8 +4,9 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,30 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise _explain_os_error(path, error) from error
+    except Exception as error:
+        # safetensors, libsndfile and torch hide a full disk behind errors of their own.
+        hidden = None if isinstance(error, UserError) else _hidden_os_error(error, temporary)
+        if hidden is None:
+            raise
+        raise _explain_os_error(path, hidden) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _hidden_os_error(error: Exception, temporary: Path) -> OSError | None:
+    """The system's error behind another library's: its number in the text, else what writing more to the file meets."""
+    number = re.search(r"os error (\d+)", str(error))
+    if number:
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    try:
+        with temporary.open("ab") as handle:
+            handle.write(bytes(1 << 16))
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as hidden:
+        return hidden
+    return None
 
 
 def _umask() -> int:
@@ -126,7 +149,9 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Any], metadata: Mappin
         if type(next(iter(tensors.values()))).__module__.startswith("torch"):
             from safetensors.torch import save_file as save_torch
 
-            save_torch({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, encoded)
+            save_torch(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, encoded
+            )
         else:
             from safetensors.numpy import save_file as save_numpy
 

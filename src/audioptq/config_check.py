@@ -36,7 +36,9 @@ def check_config(config: Mapping[str, Any], schema_path: str | Path) -> None:
 
 def _check_generation(config: Mapping[str, Any]) -> None:
     if "fp32" not in config["run"]:
-        raise UserError("`run` does not list fp32. Ratios, differences and the noise floor refer to it: add fp32 to the list.")
+        raise UserError(
+            "`run` does not list fp32. Ratios, differences and the noise floor refer to it: add fp32 to the list."
+        )
     generation = config["generation"]
     if generation["noise_floor_seed"] in generation["seeds"]:
         raise UserError(
@@ -54,7 +56,9 @@ def _check_generation(config: Mapping[str, Any]) -> None:
 def _known(key: str, names: Iterable[str], legal: Mapping[str, Any]) -> None:
     for name in names:
         if name not in legal:
-            raise UserError(f"`{key}` names {name!r}, which is not defined.{_nearest(name, legal)} Defined are {', '.join(legal)}.")
+            raise UserError(
+                f"`{key}` names {name!r}, which is not defined.{_nearest(name, legal)} Defined are {', '.join(legal)}."
+            )
 
 
 def _nearest(name: object, legal: Iterable[str]) -> str:

@@ -35,7 +35,9 @@ def progress(
             printed = now
             rate = (done - initial) / max(now - started, 1e-9)
             left = f", {(total - done) / rate:.0f} s left" if total and done < total else ""
-            print(f"{description}: {done}/{total or '?'} {unit}, {rate:.2f} {unit}/s{left}", file=sys.stderr, flush=True)
+            print(
+                f"{description}: {done}/{total or '?'} {unit}, {rate:.2f} {unit}/s{left}", file=sys.stderr, flush=True
+            )
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def test_tensors_have_the_names_and_types_of_the_contract(saved, candidates):
     assert tensors["pretransform.order"].dtype == torch.int64
     assert metadata["format_version"] == 1
     assert metadata["model"] == "toy"
-    assert metadata["layers"][name]["shape"] == [48, 24]
+    assert metadata["layers"][name] == [48, 24]
     assert sorted(metadata["layers"]) == sorted(candidates)
     assert len(metadata["sigmas"]) == 6
 

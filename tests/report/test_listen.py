@@ -123,4 +123,4 @@ def test_each_clip_carries_its_own_distance():
         }
     )
     noted = with_distances([listen.Example("x", "caption", clips)], scores, {"mcd_db": METRICS["mcd_db"]}, seed=0)
-    assert [clip.note for clip in noted[0].clips] == ["", "MCD 2.2 dB", "silent"]
+    assert [clip.note for clip in noted[0].clips] == ["", "MCD 2.25 dB", "silent"]

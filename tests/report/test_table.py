@@ -94,6 +94,30 @@ def test_only_scores_are_needed(tmp_path, make_run):
     assert "no noise floor" in (tmp_path / "report" / "table.md").read_text()
 
 
+def test_full_precision_alone_gives_a_report(built, tmp_path):
+    inputs, _ = built
+    alone = [path for path in inputs.scores if "fp32" in path.parts]
+    table = build_report(
+        ReportInputs("mini", {"fp32": {}}, alone, inputs.prompts, noise_floor_seed=1, n_replicates=20), tmp_path
+    )
+    assert len(table) == 1
+    assert pd.read_csv(tmp_path / "comparisons.csv").empty
+    page = (tmp_path / "report.html").read_text()
+    assert 'id="results"' in page
+    assert "Against full precision" not in page
+
+
+def test_several_seeds_make_one_row(scores, built):
+    for seed in (0, 7):
+        for recipe in ("fp32", "w4a8_rtn"):
+            scores.clips(recipe, seed, "clap_mini", {"clip-00": 0.1 * seed, "clip-01": 0.3})
+    recipes = {"fp32": {}, "w4a8_rtn": {"weight": {"bits": 4}}}
+    table = gather(ReportInputs("mini", recipes, scores.paths, built[0].prompts, n_replicates=20)).table
+    assert table["seeds"].tolist() == ["0 7", "0 7"]
+    assert table["n_clips"].tolist() == [4, 4]
+    assert table["clap_mini"].tolist() == pytest.approx([(0.0 + 0.3 + 0.7 + 0.3) / 4] * 2)
+
+
 def test_baseline_must_be_among_the_recipes(built, tmp_path):
     inputs, _ = built
     with pytest.raises(UserError, match="'fp16' is not among"):

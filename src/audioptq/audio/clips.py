@@ -12,7 +12,7 @@ from audioptq.artifacts import atomic_path, file_digest
 from audioptq.errors import DamagedArtifactError
 
 SILENT_PEAK = 1e-4  # -80 dBFS
-CLIPPED_SHARE = 0.01
+CLIPPED_SHARE = 1e-3
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -26,8 +26,9 @@ class ClipRecord:
         n_samples: Per channel.
         peak: Largest magnitude before normalisation; 1 is full scale.
         gain: stored = original * gain.
-        clipped_fraction: Share of samples beyond full scale before normalisation, in [0, 1].
-        status: `ok`, `clipped` (more than 1 % of the samples beyond full scale), `silent` or `non_finite`.
+        clipped_fraction: Share of samples in flat tops, in [0, 1]: neighbours at the peak itself, wherever the model put its
+            ceiling. A single sample at the peak, as every period of a tone may have one, is none.
+        status: `ok`, `clipped` (more than 0.1 % of the samples in flat tops), `silent` or `non_finite`.
         sha256: Of the file.
     """
 
@@ -45,16 +46,17 @@ def clip_file_name(clip_id: str) -> str:
     """A file name for any id: the id where it is plain, else its safe letters and a digest (ids come from strangers)."""
     if SAFE_NAME.fullmatch(clip_id):
         return f"{clip_id}.flac"
-    letters = re.sub(r"[^A-Za-z0-9]+", "-", clip_id).strip("-")[:32]
-    return f"{letters}-{sha256(clip_id.encode()).hexdigest()[:16]}.flac"
+    letters = re.sub(r"[^A-Za-z0-9]+", "-", clip_id).strip("-")[:32] or "clip"
+    # No plain id has a "~", so none can be the name that another id is given.
+    return f"{letters}~{sha256(clip_id.encode()).hexdigest()[:16]}.flac"
 
 
 def write_clip(path: str | Path, audio: np.ndarray, sample_rate: int, bit_depth: int) -> ClipRecord:
     """Peak-normalises and writes `[channels, samples]` as FLAC; silent and non-finite clips are written as silence."""
     finite = bool(np.isfinite(audio).all())
     peak = float(np.abs(audio).max()) if finite else 0.0
-    clipped_fraction = float((np.abs(audio) > 1).mean()) if finite else 0.0
     usable = finite and peak >= SILENT_PEAK
+    clipped_fraction = _flat_share(audio, peak) if usable else 0.0
     gain = 1 / peak if usable else 1.0
     stored = np.clip(audio * gain, -1, 1) if usable else np.zeros_like(audio)
     status = "clipped" if clipped_fraction > CLIPPED_SHARE else "ok"
@@ -65,6 +67,13 @@ def write_clip(path: str | Path, audio: np.ndarray, sample_rate: int, bit_depth:
     return ClipRecord(
         str(path), sample_rate, audio.shape[-1], peak, gain, clipped_fraction, status, file_digest(path)
     )  # fmt: skip
+
+
+def _flat_share(audio: np.ndarray, peak: float) -> float:
+    top = (np.abs(audio) >= peak * (1 - 1e-6)) * np.sign(audio)
+    pair = (top[..., 1:] == top[..., :-1]) & (top[..., 1:] != 0)
+    none = np.zeros_like(pair[..., :1])
+    return float((np.concatenate([pair, none], -1) | np.concatenate([none, pair], -1)).mean())
 
 
 def read_clip(path: str | Path) -> tuple[np.ndarray, int]:

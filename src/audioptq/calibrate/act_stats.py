@@ -67,4 +67,6 @@ class ActStats:
 
 
 def _broken(path: str | Path, why: str) -> str:
-    return f"The activation statistics {path} cannot be used: {why}. Delete the file and run snakemake to calibrate again."
+    return (
+        f"The activation statistics {path} cannot be used: {why}. Delete the file and run snakemake to calibrate again."
+    )

@@ -19,7 +19,9 @@ def load_generator(weights: str | Path) -> tuple[StableAudioModel, QuantRecipe]:
     """
     metadata = read_tensor_metadata(weights)
     if "model_config" not in metadata:
-        raise DamagedArtifactError(f"{weights} does not hold a model's configuration: delete it and run snakemake again.")
+        raise DamagedArtifactError(
+            f"{weights} does not hold a model's configuration: delete it and run snakemake again."
+        )
     model = StableAudioModel(metadata["model_config"])
     clock, recipe = load_quantized(weights, model.network)
     if clock is not None:

@@ -59,7 +59,9 @@ def generate_shard(
         manifest is meant to lie, so that the folder can be moved.
     """
     clips_dir = Path(clips_dir)
-    batches = [prompts.iloc[first : first + settings.batch_size] for first in range(0, len(prompts), settings.batch_size)]
+    batches = [
+        prompts.iloc[first : first + settings.batch_size] for first in range(0, len(prompts), settings.batch_size)
+    ]
     manifests = []
     for index, batch in enumerate(progress(batches, f"generate {shard}", unit="batch")):
         record = clips_dir / f"{shard}-batch-{index:03d}.parquet"
@@ -86,7 +88,9 @@ def _finished(record: Path, fingerprint: str) -> pd.DataFrame | None:
     return manifest if whole and metadata.get("fingerprint") == fingerprint else None
 
 
-def _generate_batch(model: AudioModel, batch: pd.DataFrame, settings: GenerationSettings, clips_dir: Path) -> pd.DataFrame:
+def _generate_batch(
+    model: AudioModel, batch: pd.DataFrame, settings: GenerationSettings, clips_dir: Path
+) -> pd.DataFrame:
     started = time.perf_counter()
     clip_ids = batch["clip_id"].tolist()
     latents = sample(

@@ -71,7 +71,9 @@ class StableAudioModel:
         try:
             model.network.load_state_dict(tensors)
         except RuntimeError as error:
-            raise DamagedArtifactError(f"{directory / 'model.safetensors'} does not fit its configuration: {error}") from error
+            raise DamagedArtifactError(
+                f"{directory / 'model.safetensors'} does not fit its configuration: {error}"
+            ) from error
         return model
 
     @property
@@ -89,7 +91,9 @@ class StableAudioModel:
         prompt = self.network.conditioner.conditioners["prompt"]
         return prompt.encoder.tokenizer.dropped(caption) if isinstance(prompt, WordTransformerConditioner) else []
 
-    def condition(self, captions: Sequence[str], seconds_total: Sequence[float], seconds_start: float = 0.0) -> dict[str, Any]:
+    def condition(
+        self, captions: Sequence[str], seconds_total: Sequence[float], seconds_start: float = 0.0
+    ) -> dict[str, Any]:
         """Conditioning tensors of a batch, as keyword arguments of the denoiser."""
         metadata = [
             {"prompt": caption, "seconds_start": seconds_start, "seconds_total": total}
@@ -125,7 +129,7 @@ def read_model_config(directory: str | Path) -> dict[str, Any]:
     path = Path(directory) / "model_config.json"
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"The model directory {directory} has no readable model_config.json ({error}). Point `models` in the config at "
             "a directory with model_config.json and model.safetensors."

@@ -31,6 +31,10 @@ def csv_prompts(
         raise UserError(
             f"The prompt file {path} cannot be read: {error}. Set datasets.<name>.path to a UTF-8 CSV file with a header."
         ) from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the surplus for row names and shifts every column
+        raise UserError(
+            f"The prompt file {path} has more values in a row than names in its header: put captions with commas in double quotes."
+        )
     for role, name in columns.items():
         if name not in table.columns:
             near = get_close_matches(name, list(table.columns), n=1)

@@ -23,7 +23,7 @@ def validate(prompts: pd.DataFrame, source: str) -> pd.DataFrame:
     """
     if prompts.empty:
         raise UserError(f"{source} holds no prompts.")
-    for column in ("clip_id", "caption"):
+    for column in ("clip_id", "caption", "reference_id"):
         empty = prompts.index[prompts[column].fillna("").astype(str).str.strip() == ""]
         if len(empty):
             raise UserError(
@@ -51,6 +51,8 @@ def random_subset(prompts: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
         UserError: If there are fewer than `n`.
     """
     if not 1 <= n <= len(prompts):
-        raise UserError(f"{n} prompts are asked for, and there are {len(prompts)}: set the number between 1 and {len(prompts)}.")
+        raise UserError(
+            f"{n} prompts are asked for, and there are {len(prompts)}: set the number between 1 and {len(prompts)}."
+        )
     rank = prompts["clip_id"].map(lambda clip_id: hashlib.sha256(f"{seed}:{clip_id}".encode()).hexdigest())
-    return prompts.loc[rank.sort_values().index[:n]].reset_index(drop=True)
+    return prompts.iloc[rank.argsort(kind="stable")[:n]].reset_index(drop=True)

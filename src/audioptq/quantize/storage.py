@@ -17,7 +17,6 @@ from audioptq.quantize.linear import QuantLinear
 from audioptq.quantize.recipe import QuantRecipe
 from audioptq.quantize.rest import cast_layer_names, quantized_tensor_names, storage_dtype
 from audioptq.quantize.size import size_record
-from audioptq.quantize.specs import LayerRecipe
 
 FORMAT_VERSION = 1
 RESERVED = ("format_version", "recipe_name", "recipe", "sigmas", "layers", "cast_layers", "content")
@@ -58,10 +57,7 @@ def save_quantized(
         "recipe_name": recipe.name,
         "recipe": recipe.to_config(),
         "sigmas": list(clock.sigmas) if clock is not None else None,
-        "layers": {
-            name: {"shape": [layer.out_features, layer.in_features], "recipe": layer.recipe.to_config()}
-            for name, layer in layers.items()
-        },
+        "layers": {name: [layer.out_features, layer.in_features] for name, layer in layers.items()},
         "cast_layers": cast_layer_names(module),
     }
     write_tensors(path, tensors, record | {"content": _content_digest(tensors, record)})
@@ -90,13 +86,12 @@ def load_quantized(path: str | Path, module: nn.Module) -> tuple[TimestepClock |
     tensors, record = _read_checked(path)
     recipe = QuantRecipe.from_config(record["recipe_name"], record["recipe"])
     clock = TimestepClock(record["sigmas"]) if record["sigmas"] is not None else None
-    for name, entry in record["layers"].items():
-        linear = _linear_of_shape(path, module, name, tuple(entry["shape"]))
+    for name, shape in record["layers"].items():
+        linear = _linear_of_shape(path, module, name, tuple(shape))
         own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
-        layer_recipe = LayerRecipe.from_config(entry["recipe"], f"layers.{name}")
         if "bias" in own and linear.bias is not None:
             own["bias"] = own["bias"].to(linear.bias.dtype)
-        layer = QuantLinear(own, layer_recipe, (linear.out_features, linear.in_features), clock)
+        layer = QuantLinear(own, recipe.for_layer(name), (linear.out_features, linear.in_features), clock)
         set_module(module, name, layer.to(linear.weight.device))
     for name in record["cast_layers"]:
         weight = tensors[f"{name}.weight"]

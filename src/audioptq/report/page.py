@@ -50,10 +50,10 @@ def cautions(table: pd.DataFrame, metrics: Mapping[str, MetricInfo], noise_floor
 
 def verdict_meanings(has_floor: bool) -> list[tuple[str, str, str]]:
     """Each verdict with its sign and its meaning."""
-    beyond = " and is larger than the noise floor" if has_floor else ""
+    beyond = ", and the difference is larger than the noise floor" if has_floor else ""
     meanings = {
-        WORSE: f"the interval of the difference excludes zero on the bad side{beyond}.",
-        BETTER: f"the same on the good side{beyond and ', likewise larger'}.",
+        WORSE: f"the interval of the difference lies on the bad side of zero{beyond}.",
+        BETTER: "the same on the good side.",
         WITHIN: "the whole interval lies inside the noise floor.",
         UNCLEAR: "neither can be said with this many clips.",
     }
@@ -210,6 +210,6 @@ def with_distances(
     def noted(clip: Clip, clip_id: str) -> Clip:
         value = own.get((clip.name, clip_id))
         known = value is not None and pd.notna(value) and not clip.note
-        return replace(clip, note=f"{info.label} {value:.1f} {info.unit}") if known else clip
+        return replace(clip, note=f"{info.label} {value:.2f} {info.unit}") if known else clip
 
     return [replace(e, clips=tuple(noted(clip, e.clip_id) for clip in e.clips)) for e in examples]

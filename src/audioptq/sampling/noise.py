@@ -23,14 +23,16 @@ def initial_noise(seed: int, clip_ids: Sequence[str], shape: tuple[int, int]) ->
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
 
-def brownian_noise(seed: int, clip_ids: Sequence[str], like: Tensor, sigma_min: float, sigma_max: float) -> NoiseSampler:
-    """The stochastic samplers' noise: one Brownian tree per clip (k-diffusion), normalised increments between two sigmas."""
-    from k_diffusion.sampling import BrownianTreeNoiseSampler
+def brownian_noise(seed: int, clip_ids: Sequence[str], like: Tensor) -> NoiseSampler:
+    """The stochastic samplers' noise: normalised increments of one Brownian path per clip, in the order of the schedule.
 
-    seeds = [clip_seed(seed, f"{clip_id}/sde") for clip_id in clip_ids]
-    sampler = BrownianTreeNoiseSampler(like.cpu().float(), sigma_min, sigma_max, seed=seeds)
+    Over the disjoint steps of a schedule the increments of a Brownian motion are independent standard normals, so they are
+    drawn one by one. k-diffusion's tree can also be asked again, and for other intervals of the same path, which no sampler
+    here does; it takes an eighth of the time of generating with `mini`.
+    """
+    generators = [torch.Generator().manual_seed(clip_seed(seed, f"{clip_id}/sde")) for clip_id in clip_ids]
 
-    def increments(sigma: Tensor, sigma_next: Tensor) -> Tensor:
-        return sampler(sigma.cpu(), sigma_next.cpu()).to(like)
+    def increments(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
+        return torch.stack([torch.randn(like.shape[1:], generator=generator) for generator in generators]).to(like)
 
     return increments

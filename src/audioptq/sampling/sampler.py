@@ -78,7 +78,7 @@ def sample(
     }
     extra: dict[str, Any] = {}
     if settings.name in STOCHASTIC:
-        extra["noise_sampler"] = brownian_noise(seed, clip_ids, latents, settings.sigma_min, settings.sigma_max)
+        extra["noise_sampler"] = brownian_noise(seed, clip_ids, latents)
 
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
         return model.denoise(noisy, sigma, conditioning, settings.cfg_scale)

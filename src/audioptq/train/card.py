@@ -26,13 +26,17 @@ def measure_card(trained: Trained, settings: SamplerSettings, *, n_clips: int, s
     """
     labels = [index % len(CLASSES) for index in range(n_clips)]
     scenes = [
-        draw_scene(index, split="evaluation", seed=seed, kind="single", label=CLASSES[label], seconds_total=CLIP_SECONDS)
+        draw_scene(
+            index, split="evaluation", seed=seed, kind="single", label=CLASSES[label], seconds_total=CLIP_SECONDS
+        )
         for index, label in enumerate(labels)
     ]
     references = torch.from_numpy(np.stack([render(scene) for scene in scenes]))
     captions = [scene.caption for scene in scenes]
     generated = _generate(trained, captions, settings, seed)
-    noise = torch.randn(references.shape, generator=torch.Generator().manual_seed(seed)) * references.std(1, keepdim=True)
+    noise = torch.randn(references.shape, generator=torch.Generator().manual_seed(seed)) * references.std(
+        1, keepdim=True
+    )
     heard = {"reference": references, "fp32": generated, "noise": noise}
     with torch.inference_mode():
         tagged = {name: trained.tagger(audio) for name, audio in heard.items()}
@@ -77,7 +81,10 @@ def _generate(trained: Trained, captions: list[str], settings: SamplerSettings, 
 
 def card_page(card: dict[str, Any]) -> str:
     """The card as Markdown."""
-    rows = "\n".join(f"| {key} | {value:.4g} |" if isinstance(value, float) else f"| {key} | {value} |" for key, value in card.items())
+    rows = "\n".join(
+        f"| {key} | {value:.4g} |" if isinstance(value, float) else f"| {key} | {value} |"
+        for key, value in card.items()
+    )
     return f"""# mini
 
 A small text-to-audio latent diffusion model that this project trains itself, in stable-audio-tools' classes and

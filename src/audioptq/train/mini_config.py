@@ -20,11 +20,21 @@ def mini_config() -> dict[str, Any]:
         "model": {
             "pretransform": {
                 "type": "mel_pca",
-                "config": {"n_fft": 1024, "hop_length": 256, "n_mels": 64, "patch_frames": 8, "channels": LATENT_CHANNELS},
+                "config": {
+                    "n_fft": 1024,
+                    "hop_length": 256,
+                    "n_mels": 64,
+                    "patch_frames": 8,
+                    "channels": LATENT_CHANNELS,
+                },
             },
             "conditioning": {
                 "configs": [
-                    {"id": "prompt", "type": "word_transformer", "config": {"vocabulary": list(VOCABULARY), "dim": 128}},
+                    {
+                        "id": "prompt",
+                        "type": "word_transformer",
+                        "config": {"vocabulary": list(VOCABULARY), "dim": 128},
+                    },
                     {"id": "seconds_start", "type": "number", "config": seconds},
                     {"id": "seconds_total", "type": "number", "config": seconds},
                 ],

@@ -1,0 +1,90 @@
+"""What the tests share: a tiny model with random weights, a short schedule, and plain sounds."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+if TYPE_CHECKING:
+    from audioptq.models.stable_audio import StableAudioModel
+    from audioptq.sampling.sampler import SamplerSettings
+
+SAMPLE_RATE_HZ = 16000
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> dict[str, Any]:
+    """`mini`'s configuration with two narrow blocks."""
+    from audioptq.train.mini_config import mini_config
+
+    config = mini_config()
+    config["model"]["diffusion"]["config"] |= {"depth": 2, "embed_dim": 128, "num_heads": 2}
+    return config
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_config: dict[str, Any]) -> "StableAudioModel":
+    """A model of `tiny_config` with seeded random weights; tests that change it take a deep copy.
+
+    stable-audio-tools starts the output layers of every block at exactly zero: such a network hears neither its prompt nor
+    a quantized layer. They get weights here, and the pretransform a random orthonormal basis around a quiet level.
+    """
+    import torch
+
+    from audioptq.models.stable_audio import StableAudioModel
+
+    torch.manual_seed(20)
+    model = StableAudioModel(tiny_config)
+    with torch.no_grad():
+        for name, parameter in model.network.named_parameters():
+            if name.startswith("model.") and parameter.ndim > 1 and not parameter.any():
+                parameter.normal_(std=parameter[0].numel() ** -0.5)
+        pretransform = model.network.pretransform
+        pretransform.basis.copy_(torch.linalg.qr(torch.randn(pretransform.basis.shape))[0])
+        pretransform.mean.fill_(-8.0)
+        pretransform.deviation.fill_(2.0)
+    return model
+
+
+@pytest.fixture(scope="session")
+def make_settings() -> Callable[..., "SamplerSettings"]:
+    """Sampler settings of four steps; keywords change them."""
+    from audioptq.sampling.sampler import SamplerSettings
+
+    settings = SamplerSettings("dpmpp-3m-sde", steps=4, sigma_min=0.3, sigma_max=80.0, rho=1.0, cfg_scale=3.0)
+    return lambda **changes: replace(settings, **changes)
+
+
+@pytest.fixture(scope="session")
+def tiny_prompts() -> pd.DataFrame:
+    """Five prompts in words that the tiny model knows."""
+    captions = ["a dog barks", "rain falls", "a siren wails", "someone knocks on a door", "a bell rings"]
+    clip_ids = [f"clip {index}" for index in range(5)]
+    frame = pd.DataFrame({"clip_id": clip_ids, "caption": captions, "reference_id": clip_ids})
+    return frame.assign(reference_path=None, seconds_total=4.096, kind=None, labels=None)
+
+
+@pytest.fixture(scope="session")
+def sine() -> Callable[..., np.ndarray]:
+    """`sine(hz, seconds=..., level=..., sample_rate=...)`: `[1, samples]` float64."""
+
+    def make(hz: float, seconds: float = 1.0, level: float = 0.5, sample_rate: int = SAMPLE_RATE_HZ) -> np.ndarray:
+        time = np.arange(round(seconds * sample_rate)) / sample_rate
+        return level * np.sin(2 * np.pi * hz * time)[None]
+
+    return make

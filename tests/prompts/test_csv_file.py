@@ -1,0 +1,146 @@
+"""Captions from CSV files arrive as they were written; a file that is not what the config says is explained."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from audioptq.artifacts import read_parquet, write_parquet
+from audioptq.errors import UserError
+from audioptq.prompts.csv_file import csv_prompts
+
+COLUMNS = {"clip_id": "audiocap_id", "caption": "caption", "reference_id": "youtube_id"}
+AUDIOCAPS = Path(__file__).parents[2] / "../shared/data/audiocaps/test.csv"
+AWKWARD = [
+    'A man says "hello", then laughs',
+    "two\nlines",
+    "naïve café, дождь 雨",
+    "the same",
+    "the same",
+    "NA",
+    "'single', semi; colon\ttab",
+    "=1+1",
+]
+
+
+def write_csv(path, rows, header=("audiocap_id", "youtube_id", "caption"), encoding="utf-8"):
+    with path.open("w", encoding=encoding, newline="") as handle:
+        csv.writer(handle).writerows([header, *rows])
+    return path
+
+
+def test_awkward_captions_survive_csv_and_parquet(tmp_path):
+    rows = [[f"0{index}", f"yt {index // 2}", caption] for index, caption in enumerate(AWKWARD)]
+    prompts = csv_prompts(write_csv(tmp_path / "a.csv", rows), COLUMNS, 10)
+    write_parquet(tmp_path / "a.parquet", prompts, {})
+    back, _ = read_parquet(tmp_path / "a.parquet")
+    assert back["caption"].tolist() == AWKWARD
+    assert back["clip_id"].tolist() == [row[0] for row in rows]  # ids stay text: "00" is not 0
+    assert back["reference_id"].tolist() == [row[1] for row in rows]
+    assert back["seconds_total"].tolist() == [10.0] * len(rows)
+    assert back["reference_path"].isna().all()
+
+
+# csv.reader and pandas both read a bare carriage return as the end of a row in some dialects; captions have none.
+CAPTION = st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(st.lists(CAPTION, min_size=1, max_size=5))
+def test_any_caption_survives(tmp_path, captions):
+    path = write_csv(tmp_path / "a.csv", [[index, index, caption] for index, caption in enumerate(captions)])
+    assert csv_prompts(path, COLUMNS, 1)["caption"].tolist() == captions
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [["1", "y", "rain"]], encoding="utf-8-sig")
+    assert csv_prompts(path, COLUMNS, 1)["clip_id"].tolist() == ["1"]
+
+
+def test_without_a_reference_column_every_clip_is_its_own(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [["1", "y", "rain"], ["2", "y", "rain"]])
+    columns = {"clip_id": "audiocap_id", "caption": "caption"}
+    assert csv_prompts(path, columns, 1)["reference_id"].tolist() == ["1", "2"]
+
+
+def test_a_missing_column_is_named_with_the_nearest(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [["1", "y", "rain"]])
+    with pytest.raises(UserError, match="no column 'captions'.*config names for caption.*Did you mean 'caption'") as caught:
+        csv_prompts(path, {**COLUMNS, "caption": "captions"}, 1)
+    assert str(path) in str(caught.value)
+    assert "audiocap_id, youtube_id, caption" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "holds no prompts"),
+        ([["1", "y", "rain"], ["2", "y", " "]], "caption is empty in row 2"),
+        ([["", "y", "rain"]], "clip_id is empty in row 1"),
+        ([["1", "y"]], "caption is empty in row 1"),
+        ([["1", "y", "rain"], ["2", "y", "rain"], ["1", "z", "wind"]], "clip_id '1' occurs more than once (1 repeats"),
+        ([["1", "y", "rain", " then wind"]], "more values in a row than names in its header"),
+        ([["1", "y", "rain"], ["2", "y", "rain", " then wind"]], "cannot be read"),
+    ],
+)
+def test_rows_that_are_no_prompts_are_explained(tmp_path, rows, message):
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        csv_prompts(write_csv(tmp_path / "a.csv", rows), COLUMNS, 1)
+    assert "a.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_lengths_must_be_above_zero(tmp_path, seconds):
+    path = write_csv(tmp_path / "a.csv", [["1", "y", "rain"]])
+    with pytest.raises(UserError, match="seconds_total"):
+        csv_prompts(path, COLUMNS, seconds)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"audiocap_id,youtube_id,caption\n1,y,\xff\xfe\n"])
+def test_files_that_are_no_text_are_named(tmp_path, content):
+    path = tmp_path / "a.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.csv cannot be read"):
+        csv_prompts(path, COLUMNS, 1)
+
+
+def test_references_are_found_by_id_and_absent_ones_left_null(tmp_path):
+    folder = tmp_path / "audio"
+    folder.mkdir()
+    for name in ("y1.wav", "y2.flac"):
+        (folder / name).touch()
+    rows = [["1", "y1", "rain"], ["2", "y2", "rain"], ["3", "y3", "rain"]]
+    prompts = csv_prompts(write_csv(tmp_path / "a.csv", rows), COLUMNS, 1, folder)
+    assert prompts["reference_path"].tolist() == [str(folder / "y1.wav"), str(folder / "y2.flac"), None]
+
+
+@pytest.mark.parametrize("reference_id", ["../secret", "../../secret", "sub/secret", "{tmp}/secret", "..", "x" * 400, "a\0b"])
+def test_hostile_reference_ids_never_leave_the_folder(tmp_path, reference_id):
+    (tmp_path / "audio" / "sub").mkdir(parents=True)
+    for place in (tmp_path, tmp_path / "audio" / "sub"):
+        (place / "secret.wav").touch()
+    (tmp_path.parent / "secret.wav").touch()
+    rows = [["1", reference_id.replace("{tmp}", str(tmp_path)), "rain"]]
+    if "\0" in reference_id:
+        path = tmp_path / "a.csv"
+        path.write_text(f"audiocap_id,youtube_id,caption\n1,{reference_id},rain\n")
+    else:
+        path = write_csv(tmp_path / "a.csv", rows)
+    prompts = csv_prompts(path, COLUMNS, 1, tmp_path / "audio")
+    assert prompts["reference_path"].tolist() == [None]
+
+
+@pytest.mark.skipif(not AUDIOCAPS.is_file(), reason="the AudioCaps test captions are not at ../shared/data/audiocaps")
+def test_the_published_test_set_arrives_whole():
+    prompts = csv_prompts(AUDIOCAPS, COLUMNS, 10.0)
+    with AUDIOCAPS.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert prompts["caption"].tolist() == [row["caption"] for row in rows]
+    assert prompts["clip_id"].tolist() == [row["audiocap_id"] for row in rows]
+    assert len(prompts) == 4875
+    assert prompts["reference_id"].nunique() == 975
+    assert prompts["caption"].nunique() == 4633

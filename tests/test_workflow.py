@@ -1,0 +1,199 @@
+"""The whole pipeline as a user runs it: from nothing to the table, again, changed, killed, and misconfigured."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[1]
+TIMING = ["seconds_per_clip", "speedup"]
+KILLS = 4
+
+pytestmark = pytest.mark.slow
+
+
+class Run:
+    """One results folder and the configuration that fills it."""
+
+    def __init__(self, folder: Path, **changes: object) -> None:
+        self.folder = folder
+        self.config = yaml.safe_load((REPOSITORY / "tests/config.tiny.yaml").read_text()) | {
+            "results": "results",
+            **changes,
+        }
+        (folder / "models").symlink_to(REPOSITORY / "models")
+
+    def command(self, *arguments: str, cores: int = 2) -> list[str]:
+        experiment = self.folder / "experiment.yaml"
+        experiment.write_text(yaml.safe_dump(self.config))
+        files = [str(REPOSITORY / "config.yaml"), str(experiment)]
+        snakefile = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(self.folder)]
+        return [*snakefile, "--configfile", *files, "--cores", str(cores), *arguments]
+
+    def __call__(self, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command(*arguments, cores=cores), capture_output=True, text=True, timeout=900)
+
+    def planned(self) -> dict[str, int]:
+        """Jobs that a run would start, by rule."""
+        output = self("--dry-run", "--quiet", "host").stdout
+        lines = output.partition("Job stats:")[2].splitlines()[3:]
+        rows = [line.split() for line in lines[: next((i for i, line in enumerate(lines) if not line.strip()), None)]]
+        return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[0] not in ("total", "all")}
+
+    def table(self) -> pd.DataFrame:
+        return pd.read_csv(self.folder / "results/report/table.csv")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = Run(tmp_path_factory.mktemp("undisturbed"))
+    result = run()
+    assert result.returncode == 0, result.stderr[-4000:]
+    return run
+
+
+def copy_of(run: Run, folder: Path) -> Run:
+    shutil.copytree(run.folder, folder, symlinks=True, dirs_exist_ok=True)
+    (folder / "models").unlink()
+    return Run(folder, **run.config)
+
+
+def test_the_table_has_a_whole_row_for_every_recipe(undisturbed: Run) -> None:
+    table = undisturbed.table()
+    assert table["recipe"].tolist() == undisturbed.config["run"]
+    assert not table.isna().any().any()
+    assert (table["n_clips"] == 6).all()
+    for metric in undisturbed.config["metrics"]:
+        assert (table[f"{metric}_low"] <= table[f"{metric}_high"]).all()
+    fp32 = table.set_index("recipe").loc["fp32"]
+    assert fp32["mcd_db"] == fp32["lsd_db"] == 0
+    assert fp32["size_ratio"] == fp32["speedup"] == 1
+
+
+def test_a_second_run_has_nothing_to_do_and_says_so_quickly(undisturbed: Run) -> None:
+    started = time.monotonic()
+    result = undisturbed()
+    assert "Nothing to be done" in result.stdout + result.stderr
+    assert time.monotonic() - started < 60  # the bar is 15 s on a quiet machine; CI's is not
+
+
+def test_changing_one_alpha_reruns_that_chain_and_the_report_alone(undisturbed: Run) -> None:
+    recipe = yaml.safe_load((REPOSITORY / "config.yaml").read_text())["recipes"]["w8a8_sqs"]
+    recipe["smoothing"]["alpha"] = 0.6
+    undisturbed.config["recipes"] = {"w8a8_sqs": recipe}
+    try:
+        planned = undisturbed.planned()
+    finally:
+        del undisturbed.config["recipes"]
+    assert planned == {"quantize": 1, "generate": 2, "embed_clips": 2, "score": 5, "report": 1, "check_layers": 1}
+
+
+@pytest.mark.parametrize(
+    ("edited", "stages"),
+    [
+        ("score/mcd.py", {"score", "report"}),
+        ("embed/clap_mini.py", {"embed_clips", "embed_captions", "embed_references", "score", "report"}),
+        ("report/table.py", {"report"}),
+    ],
+)
+def test_editing_a_library_file_reruns_the_stages_that_use_it(
+    undisturbed: Run, tmp_path: Path, edited: str, stages: set[str]
+) -> None:
+    # A copy of the project and of the finished run: the project itself is not edited.
+    project = tmp_path / "project"
+    shutil.copytree(REPOSITORY, project, ignore=shutil.ignore_patterns(".git", ".venv", "results", ".snakemake"))
+    run = copy_of(undisturbed, tmp_path / "run")
+    command = [argument.replace(str(REPOSITORY), str(project)) for argument in run.command()]
+    environment = {**os.environ, "PYTHONPATH": str(project / "src")}
+    subprocess.run([*command, "--touch"], env=environment, check=True, capture_output=True, timeout=300)
+
+    def rerun() -> set[str]:
+        result = subprocess.run(
+            [*command, "--dry-run"], env=environment, capture_output=True, text=True, timeout=300, check=True
+        )
+        rows = [line.split() for line in result.stdout.partition("Job stats:")[2].splitlines()]
+        return {row[0] for row in rows if len(row) == 2 and row[1].isdigit() and row[0] not in ("total", "all")}
+
+    assert rerun() == set()
+    path = project / "src/audioptq" / edited
+    path.write_text(path.read_text() + "\n# an edit\n")
+    assert rerun() == stages
+
+
+def test_a_run_that_is_killed_again_and_again_ends_in_the_same_table(undisturbed: Run, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    plan = random.Random(3)
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            run.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(plan.uniform(10, 40))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        run("--unlock")
+    finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("results/generate/**/*-batch-*.parquet")}
+    result = run()
+    assert result.returncode == 0, result.stderr[-4000:]
+    again = [path for path, written in finished.items() if path.stat().st_mtime_ns != written]
+    assert again == [], "finished batches were generated again"
+    pd.testing.assert_frame_equal(run.table().drop(columns=TIMING), undisturbed.table().drop(columns=TIMING))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"samplr": {}}, ["samplr", "sampler"]),
+        ({"recipes": {"w8a8_sqs": {"weight": {"bits": 5, "granularity": "per_channel"}}}}, ["bits", "5"]),
+        ({"recipes": {"w8a8_sqs": {"smoothing": {"kind": "static", "alpha": 2}}}}, ["alpha", "2"]),
+        ({"run": ["fp32", "w8a8_sqz"]}, ["w8a8_sqz", "w8a8_sqs"]),
+        ({"metrics": ["clap_minni"]}, ["clap_minni", "clap_mini"]),
+        ({"dataset": "audiocaps", "datasets": {"audiocaps": {"kind": "csv", "path": "nowhere.csv", "columns": {"clip_id": "id", "caption": "text"}, "seconds_total": 4.0}}}, ["nowhere.csv"]),
+    ],
+    ids=["unknown-key", "bits", "alpha", "unknown-recipe", "unknown-metric", "no-prompt-file"],
+)  # fmt: skip
+def test_a_mistake_in_the_config_is_one_paragraph_before_any_job(
+    tmp_path: Path, changes: dict[str, object], named: list[str]
+) -> None:
+    result = Run(tmp_path, **changes)()
+    output = result.stdout + result.stderr
+    assert result.returncode != 0
+    assert "Traceback" not in output
+    for name in named:
+        assert name in output
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_layer_glob_that_matches_nothing_is_found_before_calibration(tmp_path: Path) -> None:
+    recipe = {"weight": {"bits": 8, "granularity": "per_channel"}, "layers": {"include": ["*.feedforward.*"]}}
+    result = Run(tmp_path, recipes={"odd": recipe}, run=["fp32", "odd"])()
+    output = result.stdout + result.stderr
+    assert result.returncode != 0
+    assert "*.feedforward.*" in output
+    assert "odd" in output
+    assert not (tmp_path / "results/calibrate/mini/act_stats.safetensors").exists()
+
+
+def test_a_damaged_weights_file_is_named_with_its_cure(undisturbed: Run, tmp_path: Path) -> None:
+    run = copy_of(undisturbed, tmp_path)
+    weights = tmp_path / "results/quantize/mini/w8a8_sqs/weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    manifest = tmp_path / "results/generate/mini/w8a8_sqs/seed1000/shard-0000.parquet"
+    manifest.unlink()
+    result = run()
+    output = result.stdout + result.stderr
+    assert result.returncode != 0
+    assert str(weights.relative_to(tmp_path)) in output
+    assert "delete" in output.lower()
+    assert not manifest.exists()
+
+
+def test_lint_is_clean() -> None:
+    result = subprocess.run(["snakemake", "--lint"], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
