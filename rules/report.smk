@@ -46,6 +46,7 @@ rule report:
         bootstrap=config["bootstrap"],
         dataset=DATASET,
         cores=workflow.cores,
+        fact_manifests=manifests_of(BASELINE, SEEDS[0]),
         noise_floor_seed=NOISE_FLOOR_SEED,
     message:
         "report: table, figures and page"

@@ -18,12 +18,13 @@ if __name__ == "__main__":
         files, params = snakemake.input, snakemake.params
         recipes = list(params.recipes)
         card = Path(params.model_path) / "card.json"
+        manifests = by_recipe(files.manifests)
         inputs = ReportInputs(
             model=params.model,
             recipes=params.recipes,
             scores=files.scores,
             prompts=files.prompts,
-            manifests=by_recipe(files.manifests),
+            manifests=manifests,
             sizes=dict(zip(recipes, files.sizes, strict=True)),
             layers=dict(zip(recipes, files.layers, strict=True)),
             noise_floor_seed=params.noise_floor_seed,
@@ -31,7 +32,7 @@ if __name__ == "__main__":
             activation_map=files.map,
             listen=spread(files.prompts, params.report["listen_prompts"]),
             card=read_json(card) if card.exists() else {},
-            facts=run_facts(params.sampler, params.dataset, params.cores),
+            facts=run_facts(params.sampler, params.dataset, params.cores, params.fact_manifests),
             title=params.report.get("title", ""),
             n_replicates=params.bootstrap["replicates"],
             bootstrap_seed=params.bootstrap["seed"],

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audioptq import artifacts
@@ -189,6 +189,7 @@ JSON_VALUES = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(), JSON_VALUES, min_size=1, max_size=5))
 def test_the_digest_ignores_order_and_survives_json(value):
     reordered = dict(reversed(value.items()))

@@ -15,6 +15,8 @@ import yaml
 REPOSITORY = Path(__file__).parents[1]
 TIMING = ["seconds_per_clip", "speedup"]
 KILLS = 4
+COLUMNS = {"clip_id": "id", "caption": "text"}
+NO_SUCH_FILE = {"kind": "csv", "path": "nowhere.csv", "columns": COLUMNS, "seconds_total": 4.0}
 
 pytestmark = pytest.mark.slow
 
@@ -154,7 +156,7 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_table(undisturbed
         ({"recipes": {"w8a8_sqs": {"smoothing": {"kind": "static", "alpha": 2}}}}, ["alpha", "2"]),
         ({"run": ["fp32", "w8a8_sqz"]}, ["w8a8_sqz", "w8a8_sqs"]),
         ({"metrics": ["clap_minni"]}, ["clap_minni", "clap_mini"]),
-        ({"dataset": "audiocaps", "datasets": {"audiocaps": {"kind": "csv", "path": "nowhere.csv", "columns": {"clip_id": "id", "caption": "text"}, "seconds_total": 4.0}}}, ["nowhere.csv"]),
+        ({"dataset": "absent", "datasets": {"absent": NO_SUCH_FILE}}, ["nowhere.csv"]),
     ],
     ids=["unknown-key", "bits", "alpha", "unknown-recipe", "unknown-metric", "no-prompt-file"],
 )  # fmt: skip

@@ -120,17 +120,17 @@ def test_references_are_found_by_id_and_absent_ones_left_null(tmp_path):
 
 @pytest.mark.parametrize("reference_id", ["../secret", "../../secret", "sub/secret", "{tmp}/secret", "..", "x" * 400, "a\0b"])
 def test_hostile_reference_ids_never_leave_the_folder(tmp_path, reference_id):
-    (tmp_path / "audio" / "sub").mkdir(parents=True)
-    for place in (tmp_path, tmp_path / "audio" / "sub"):
+    folder = tmp_path / "data" / "audio"
+    (folder / "sub").mkdir(parents=True)
+    for place in (tmp_path, tmp_path / "data", folder / "sub"):
         (place / "secret.wav").touch()
-    (tmp_path.parent / "secret.wav").touch()
     rows = [["1", reference_id.replace("{tmp}", str(tmp_path)), "rain"]]
     if "\0" in reference_id:
         path = tmp_path / "a.csv"
         path.write_text(f"audiocap_id,youtube_id,caption\n1,{reference_id},rain\n")
     else:
         path = write_csv(tmp_path / "a.csv", rows)
-    prompts = csv_prompts(path, COLUMNS, 1, tmp_path / "audio")
+    prompts = csv_prompts(path, COLUMNS, 1, folder)
     assert prompts["reference_path"].tolist() == [None]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from audioptq.artifacts import write_parquet, write_tensors
 from audioptq.audio.clips import write_clip
-from audioptq.score.inputs import read_manifest
+from audioptq.audio.manifest import read_manifest
 
 SAMPLE_RATE_HZ = 16000
 

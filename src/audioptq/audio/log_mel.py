@@ -40,6 +40,9 @@ class LogMel(nn.Module):
         n_mels: Bands from 0 Hz to half the sample rate.
     """
 
+    filters: Tensor
+    window: Tensor
+
     def __init__(self, sample_rate: int, n_fft: int = 1024, hop_length: int = 256, n_mels: int = 64) -> None:
         super().__init__()
         self.n_fft, self.hop_length, self.n_mels = n_fft, hop_length, n_mels

@@ -57,8 +57,8 @@ class ActStats:
             raise DamagedArtifactError(_broken(path, "it has no `sigmas` or no layers"))
         layers = {}
         for name in sorted(names):
-            parts = [tensors.get(f"{name}.{kind}") for kind in RANGES]
-            if any(part is None or part.ndim != 2 or len(part) != len(sigmas) for part in parts):
+            parts = [tensors[f"{name}.{kind}"] for kind in RANGES if f"{name}.{kind}" in tensors]
+            if len(parts) < len(RANGES) or any(part.ndim != 2 or len(part) != len(sigmas) for part in parts):
                 raise DamagedArtifactError(_broken(path, f"layer {name} lacks absmax, min or max of every timestep"))
             if not all(torch.isfinite(part).all() for part in parts):
                 raise DamagedArtifactError(_broken(path, f"layer {name} holds values that are not finite"))

@@ -1,7 +1,7 @@
 """Streams activation ranges of linear layers while a model samples; memory does not grow with the number of prompts."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -34,12 +34,13 @@ class ActObserver:
         self._handles = []
         for name in layers:
             linear = network.get_submodule(name)
+            assert isinstance(linear, nn.Linear), name
             shape = (len(sigmas), linear.in_features)
             self._ranges[name] = (torch.full(shape, torch.inf), torch.full(shape, -torch.inf))
             hook = self._hook(name, map_step if name == map_layer else None)
             self._handles.append(linear.register_forward_pre_hook(hook))
 
-    def _hook(self, name: str, map_step: int | None):  # noqa: ANN202 - torch's hook type is private
+    def _hook(self, name: str, map_step: int | None) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         low, high = self._ranges[name]
 
         def observe(_module: nn.Module, args: tuple[Tensor, ...]) -> None:

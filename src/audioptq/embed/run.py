@@ -20,7 +20,7 @@ UNUSABLE = ("silent", "non_finite")
 SHORTEST_SAMPLES = 2 * SAMPLE_RATE_HZ  # shorter clips are padded with silence: the tagger needs a whole window
 
 
-def load_evaluator(name: str, path: str | Path) -> nn.Module:
+def load_evaluator(name: str, path: str | Path) -> Any:
     """Builds an evaluator and reads its weights.
 
     Raises:
@@ -35,7 +35,7 @@ def load_evaluator(name: str, path: str | Path) -> nn.Module:
         raise UserError(f"There is no evaluator {name!r}; there are {', '.join(builders)}.")
     tensors, metadata = read_tensors(path)
     try:
-        evaluator = builders[name](metadata)
+        evaluator: Any = builders[name](metadata)
         evaluator.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
         raise DamagedArtifactError(f"{path} does not hold the evaluator {name}: {error}") from error
@@ -44,7 +44,7 @@ def load_evaluator(name: str, path: str | Path) -> nn.Module:
 
 
 @torch.inference_mode()
-def embed_clips(evaluator: nn.Module, clips: Sequence[Mapping[str, Any]], description: str) -> Embedded:
+def embed_clips(evaluator: Any, clips: Sequence[Mapping[str, Any]], description: str) -> Embedded:
     """Embeds audio files one by one; rows follow `clips`, and unusable clips have rows of zeros and are named.
 
     Args:
@@ -81,7 +81,7 @@ def embed_clips(evaluator: nn.Module, clips: Sequence[Mapping[str, Any]], descri
     return tensors, metadata
 
 
-def _embed_audio(evaluator: nn.Module, audio: Tensor) -> dict[str, Tensor]:
+def _embed_audio(evaluator: Any, audio: Tensor) -> dict[str, Tensor]:
     if isinstance(evaluator, ClapMini):
         return {"audio": evaluator.embed_audio(audio)[0]}
     logits, windows = evaluator(audio)
@@ -89,7 +89,7 @@ def _embed_audio(evaluator: nn.Module, audio: Tensor) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def embed_captions(evaluator: ClapMini, clip_ids: Sequence[str], captions: Sequence[str]) -> Embedded:
+def embed_captions(evaluator: Any, clip_ids: Sequence[str], captions: Sequence[str]) -> Embedded:
     """Text embeddings of the prompts; words outside the vocabulary are counted in the metadata."""
     text = torch.cat([evaluator.embed_text([caption]) for caption in captions])
     dropped = [len(evaluator.text_encoder.tokenizer.dropped(caption)) for caption in captions]

@@ -1,5 +1,7 @@
 """`tagger_mini`: a small audio tagger over the synthesised sound classes, for `kl_mini` and `fd_mini`."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ class AudioBackbone(nn.Module):
         super().__init__()
         channels = [1, width, 2 * width, 4 * width, 4 * width]
         stages: list[nn.Module] = []
-        for before, after in zip(channels[:-1], channels[1:], strict=True):
+        for before, after in pairwise(channels):
             stages += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         self.stages = nn.Sequential(*stages)
         self.project = nn.Linear(3 * channels[-1], dim)

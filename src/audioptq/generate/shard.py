@@ -106,5 +106,6 @@ def _generate_batch(
         trimmed: np.ndarray = samples[:, : round(length * model.sample_rate)]
         clip = write_clip(clips_dir / clip_file_name(clip_id), trimmed, model.sample_rate, settings.bit_depth)
         row = {"clip_id": clip_id, "caption": caption, "reference_id": reference_id, "seed": settings.seed}
+        row["dropped_words"] = len(model.dropped_words(caption))
         rows.append({**row, **asdict(clip), "path": f"{clips_dir.name}/{Path(clip.path).name}", "seconds": seconds})
     return pd.DataFrame(rows)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class AudioModel(Protocol):
@@ -16,7 +16,7 @@ class AudioModel(Protocol):
         components: Prefix of a state-dict name -> component it belongs to (denoiser, conditioner, pretransform).
     """
 
-    network: nn.Module
+    network: Any
     config: dict[str, Any]
     sample_rate: int
     components: dict[str, str]

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from audioptq.audio.log_mel import POWER_FLOOR, LogMel
 
-
 MEL_INVERSION_ITERATIONS = 10
 
 
@@ -44,6 +43,10 @@ class MelPcaPretransform(Pretransform):
         channels: Principal components kept.
         griffin_lim_iterations: Phase iterations on decoding.
     """
+
+    mean: Tensor
+    basis: Tensor
+    deviation: Tensor
 
     def __init__(
         self,

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from audioptq.artifacts import read_tensors
@@ -48,7 +47,7 @@ class StableAudioModel:
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
         try:
-            self.network = build_network(config)
+            self.network: Any = build_network(config)
         except (KeyError, TypeError, AssertionError, NotImplementedError) as error:
             raise UserError(
                 f"The model configuration does not describe a conditioned diffusion model: {error!r}. "
@@ -141,7 +140,7 @@ def build_network(config: dict[str, Any]) -> nn.Module:
     config = copy.deepcopy(config)
     model = config["model"]
     pretransform = model.get("pretransform") or {}
-    own_pretransform = PRETRANSFORMS.get(pretransform.get("type"))
+    own_pretransform = PRETRANSFORMS.get(str(pretransform.get("type")))
     if own_pretransform is not None:
         del model["pretransform"]
     entries = model["conditioning"]["configs"]

@@ -1,5 +1,7 @@
 """The text conditioner of `mini`, trained together with its DiT, in the place of Stable Audio Open's T5."""
 
+from typing import Any
+
 import torch
 from stable_audio_tools.models.conditioners import Conditioner
 from torch import Tensor
@@ -17,7 +19,7 @@ class WordTransformerConditioner(Conditioner):
         encoder: Further arguments of `WordEncoder`.
     """
 
-    def __init__(self, output_dim: int, vocabulary: list[str], dim: int = 128, **encoder: int | float) -> None:
+    def __init__(self, output_dim: int, vocabulary: list[str], dim: int = 128, **encoder: Any) -> None:
         super().__init__(dim, output_dim)
         self.encoder = WordEncoder(vocabulary, dim, **encoder)
 

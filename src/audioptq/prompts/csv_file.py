@@ -1,5 +1,6 @@
 """Prompts from a CSV file of captions, such as the published AudioCaps test set."""
 
+import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -64,7 +65,7 @@ def _find_reference(reference_dir: str | Path | None, reference_id: str) -> str 
     if reference_dir is None or Path(reference_id).name != reference_id:
         return None
     for ending in (".wav", ".flac"):
-        path = Path(reference_dir) / f"{reference_id}{ending}"
-        if path.is_file():
-            return str(path)
+        path = str(Path(reference_dir) / f"{reference_id}{ending}")
+        if os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
+            return path
     return None

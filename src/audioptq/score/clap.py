@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from audioptq.audio.manifest import source_of
 from audioptq.score.guard import failed_clips, merge_notes
-from audioptq.score.inputs import ScoreInputs, damaged, embedding_pair, source_of
+from audioptq.score.inputs import ScoreInputs, damaged, embedding_pair
 from audioptq.score.table import clip_table
 
 TENSORS = {"generated": ("audio",), "target": ("text",)}

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from audioptq.audio.manifest import source_of
 from audioptq.score.guard import failed_clips, merge_notes
-from audioptq.score.inputs import Embeddings, ScoreInputs, damaged, embedding_pair, source_of
+from audioptq.score.inputs import Embeddings, ScoreInputs, damaged, embedding_pair
 from audioptq.score.resample import cluster_ids, resample_counts
 from audioptq.score.table import set_table
 

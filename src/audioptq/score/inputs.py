@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from audioptq.artifacts import read_tensors
-from audioptq.audio.manifest import check_unique, read_manifest, source_of
 from audioptq.errors import DamagedArtifactError
 
 PROMPT_COLUMNS = ("clip_id", "reference_id")

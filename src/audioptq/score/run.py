@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from audioptq.audio.manifest import check_unique, source_of
 from audioptq.errors import UserError
 from audioptq.score.guard import NOT_SCORABLE
 from audioptq.score.inputs import (
@@ -15,9 +16,7 @@ from audioptq.score.inputs import (
     Embeddings,
     ScoreInputs,
     check_clips,
-    check_unique,
     damaged,
-    source_of,
 )
 from audioptq.score.table import metric_info, validate
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ def draw_times(n: int) -> Tensor:
     return torch.where(uniform, torch.rand(n), times)
 
 
-def v_loss(network: torch.nn.Module, latents: Tensor, conditioning: list[dict[str, object]]) -> Tensor:
+def v_loss(network: Any, latents: Tensor, conditioning: list[dict[str, object]]) -> Tensor:
     """Mean squared error of v = alpha eps - sigma x at x_t = alpha x + sigma eps, alpha = cos(t pi / 2)."""
     times = draw_times(len(latents)).to(latents.device)
     noise = torch.randn_like(latents)
@@ -65,7 +66,7 @@ def train_dit(
         batch = latents[indices].to(device)
         return v_loss(network, batch, [conditioning[index] for index in indices.tolist()])
 
-    average = train(network, loss_of, len(latents), settings, checkpoint, log)
+    average: Any = train(network, loss_of, len(latents), settings, checkpoint, log)
     average.pretransform = pretransform
     state = average.state_dict()
     weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}

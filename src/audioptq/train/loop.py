@@ -94,8 +94,8 @@ def _rate(step: int, steps: int) -> float:
 def _update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
     for mean, value in zip(average.parameters(), module.parameters(), strict=True):
         mean.lerp_(value, 1 - decay)
-    for mean, value in zip(average.buffers(), module.buffers(), strict=True):
-        mean.copy_(value)
+    for kept, latest in zip(average.buffers(), module.buffers(), strict=True):
+        kept.copy_(latest)
 
 
 def _save(path: Path, step: int, module: nn.Module, average: nn.Module, *others: object) -> None:

@@ -3,8 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 from audioptq.artifacts import atomic_path, read_tensor_metadata, read_tensors, write_json
 from audioptq.embed.run import load_evaluator
@@ -16,8 +15,8 @@ class Trained:
     """A trained model and its evaluators."""
 
     model: StableAudioModel
-    tagger: nn.Module
-    clap: nn.Module
+    tagger: Any
+    clap: Any
 
 
 def load_trained(dit: str | Path, tagger: str | Path, clap: str | Path) -> Trained:

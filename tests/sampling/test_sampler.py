@@ -1,0 +1,157 @@
+"""A clip's latent follows from its prompt, id and seed alone, and the samplers are k-diffusion's own."""
+
+import pytest
+import torch
+from k_diffusion import sampling as k_sampling
+from stable_audio_tools.inference.sampling import sample_k
+
+from audioptq.errors import UserError
+from audioptq.sampling.noise import brownian_noise, clip_seed, initial_noise
+from audioptq.sampling.sampler import SAMPLERS, SamplerSettings, sample
+
+CAPTIONS = {"clip a": "a dog barks", "clip b": "rain falls", "clip c": "a bell rings"}
+
+
+@pytest.fixture
+def run(tiny_model, make_settings):
+    """Samples clips by id with their own captions."""
+
+    def sampled(clip_ids, *, seed=1, captions=CAPTIONS, **changes):
+        chosen = [captions[clip_id] for clip_id in clip_ids]
+        return sample(
+            tiny_model, chosen, [4.096] * len(chosen), clip_ids=clip_ids, seed=seed, settings=make_settings(**changes)
+        )  # fmt: skip
+
+    return sampled
+
+
+def assert_close(ours, theirs):
+    # Batched matrix products sum in another order; four passes through the network let 1e-7 grow, well below 1e-4.
+    assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_clip_is_the_same_alone_in_a_batch_and_in_another_order(run, name):
+    together = run(["clip a", "clip b", "clip c"], name=name)
+    reordered = run(["clip c", "clip a", "clip b"], name=name)
+    for row, clip_id in enumerate(CAPTIONS):
+        assert_close(run([clip_id], name=name)[0], together[row])
+    assert_close(reordered[[1, 2, 0]], together)
+    assert (together[0] - together[1]).norm() > 0.1 * together[0].norm()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_equal_ids_and_seeds_repeat_exactly_whatever_the_global_state(run, name):
+    first = run(["clip a", "clip b"], name=name)
+    torch.manual_seed(987)
+    assert torch.equal(run(["clip a", "clip b"], name=name), first)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_another_seed_or_id_differs(run, name):
+    first = run(["clip a"], name=name)
+    assert (run(["clip a"], name=name, seed=2) - first).norm() > 0.1 * first.norm()
+    other_id = run(["clip b"], name=name, captions=dict.fromkeys(CAPTIONS, "a dog barks"))
+    assert (other_id - first).norm() > 0.1 * first.norm()
+
+
+def test_the_prompt_matters_for_the_same_noise(run):
+    first = run(["clip a"])
+    other = run(["clip a"], captions={"clip a": "rain falls"})
+    assert (other - first).norm() > 1e-3 * first.norm()
+
+
+def test_the_deterministic_sampler_is_stable_audio_tools_own(run, tiny_model, make_settings):
+    settings = make_settings(name="dpmpp-2m", steps=5)
+    clip_ids = ["clip a", "clip b"]
+    conditioning = tiny_model.condition([CAPTIONS[clip_id] for clip_id in clip_ids], [4.096] * 2)
+    noise = initial_noise(1, clip_ids, tiny_model.latent_shape)
+    with torch.inference_mode():
+        theirs = sample_k(
+            tiny_model.network.model, noise, steps=5, sampler_type="dpmpp-2m", sigma_min=0.3, sigma_max=80.0, rho=1.0,
+            device="cpu", cfg_scale=settings.cfg_scale, **conditioning,
+        )  # fmt: skip
+    assert torch.equal(run(clip_ids, name="dpmpp-2m", steps=5), theirs)
+
+
+@pytest.mark.parametrize(("name", "function"), [("dpmpp-3m-sde", "sample_dpmpp_3m_sde"), ("dpmpp-2m-sde", "sample_dpmpp_2m_sde")])
+def test_the_stochastic_samplers_are_k_diffusions_with_a_tree_per_clip(run, tiny_model, make_settings, name, function):
+    settings = make_settings(name=name)
+    conditioning = tiny_model.condition([CAPTIONS["clip a"]], [4.096])
+    latents = initial_noise(1, ["clip a"], tiny_model.latent_shape) * settings.sigma_max
+    # k-diffusion's documented way of one seed for one clip, here by hand.
+    noise = k_sampling.BrownianTreeNoiseSampler(latents, 0.3, 80.0, seed=[clip_seed(1, "clip a/sde")])
+    with torch.inference_mode():
+        theirs = getattr(k_sampling, function)(
+            lambda x, sigma: tiny_model.denoise(x, sigma, conditioning, 3.0), latents, settings.sigmas(),
+            disable=True, noise_sampler=noise,
+        )  # fmt: skip
+    assert_close(run(["clip a"], name=name), theirs)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_level_of_the_schedule_is_passed_once_and_in_order(run, tiny_model, make_settings, name):
+    heard = []
+    remove = tiny_model.add_step_listener(heard.append)
+    run(["clip a", "clip b"], name=name, steps=6)
+    remove()
+    # Calibration finds its row by this number, within 1e-3.
+    assert heard == pytest.approx(make_settings(name=name, steps=6).sigmas()[:-1].tolist(), rel=1e-4)
+
+
+def test_the_schedule_is_even_in_log_sigma_and_ends_at_zero(make_settings):
+    sigmas = make_settings(steps=7).sigmas()
+    assert len(sigmas) == 8
+    assert sigmas[-1] == 0
+    torch.testing.assert_close(sigmas[:-1].double(), torch.logspace(4.38203, -1.20397, 7, base=2.718281828, dtype=torch.float64), rtol=1e-4, atol=0)
+    curved = make_settings(steps=7, rho=2.0).sigmas()
+    assert (curved[1:-2] < sigmas[1:-2]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "dpmpp-4m"}, "the samplers are dpmpp-3m-sde, dpmpp-2m-sde, dpmpp-2m"),
+        ({"steps": 1}, "at least 2 steps"),
+        ({"sigma_min": 0.0}, "0 < sigma_min"),
+        ({"sigma_min": 80.0}, "sigma_min < sigma_max"),
+        ({"sigma_max": float("nan")}, "sigma_min < sigma_max"),
+    ],
+)
+def test_settings_that_cannot_be_walked_are_refused(make_settings, changes, message):
+    with pytest.raises(UserError, match=message):
+        make_settings(**changes)
+
+
+def test_settings_leave_nothing_to_a_default():
+    with pytest.raises(TypeError, match="cfg_scale"):
+        SamplerSettings("dpmpp-2m", 4, 0.3, 80.0, 1.0)
+
+
+def test_initial_noise_is_standard_normal_and_differs_by_id_and_seed():
+    noise = initial_noise(7, ["a", "b"], (64, 256))
+    # 16384 draws: the mean's deviation is 0.008, the deviation's 0.0055; five of each.
+    assert noise.mean((1, 2)).abs().max() < 0.04
+    assert (noise.std((1, 2)) - 1).abs().max() < 0.028
+    # Independent draws correlate by 0.008 at random.
+    pairs = [noise[0], noise[1], initial_noise(8, ["a"], (64, 256))[0]]
+    correlations = torch.corrcoef(torch.stack([each.flatten() for each in pairs])) - torch.eye(3)
+    assert correlations.abs().max() < 0.04
+
+
+def test_brownian_increments_have_unit_variance_and_ignore_the_batch():
+    like = torch.zeros(2, 64, 64)
+    sigmas = torch.tensor([80.0, 20.0, 1.0])
+    noise = brownian_noise(3, ["a", "b"], like, 0.3, 80.0)
+    steps = torch.stack([noise(sigmas[0], sigmas[1]), noise(sigmas[1], sigmas[2])])
+    # 4096 draws: the deviation's own deviation is 0.011.
+    assert (steps.std((2, 3)) - 1).abs().max() < 0.055
+    assert torch.corrcoef(steps[:, 0].flatten(1))[0, 1].abs() < 0.08
+    alone = brownian_noise(3, ["b"], like[:1], 0.3, 80.0)
+    assert torch.equal(alone(sigmas[0], sigmas[1])[0], steps[0, 1])
+
+
+def test_clip_seeds_are_the_same_on_every_machine():
+    # printf '1000:clip 1' | sha256sum: half the first 32 bits.
+    assert clip_seed(1000, "clip 1") == 0x09bd494c >> 1
+    assert 0 <= clip_seed(2**31 - 1, "дождь") < 2**31
