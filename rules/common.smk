@@ -41,6 +41,12 @@ def library(script):
     return library_files(f"{workflow.basedir}/scripts/{script}.py")
 
 
+def score_code(wildcards):
+    """Library files behind one metric; its module is imported by name, so no import statement leads to it."""
+    path = PACKAGE / "score" / f"{metric_info(wildcards.metric).module}.py"
+    return sorted({*library("score"), *library_files(path), str(path)})
+
+
 def model_files(wildcards):
     """Configuration and weights of a model."""
     path = config["models"][wildcards.model]["path"]

@@ -1,7 +1,7 @@
 rule score:
     input:
         unpack(score_inputs),
-        code=library("score"),
+        code=score_code,
         prompts=f"{RESULTS}/prompts/{DATASET}.parquet",
         manifests=manifests,
     output:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from audioptq.artifacts import file_digest, read_parquet, write_parquet
+from audioptq.artifacts import digest, file_digest, read_parquet, write_parquet
 from audioptq.console import job_log
 from audioptq.generate.load import load_generator
 from audioptq.generate.shard import GenerationSettings, generate_shard
@@ -19,7 +19,8 @@ if __name__ == "__main__":
         torch.set_num_threads(snakemake.threads)
         params, wildcards, weights = snakemake.params, snakemake.wildcards, snakemake.input.weights
         model, recipe = load_generator(weights)
-        made_from = {"recipe": recipe.digest, "weights": file_digest(weights)}
+        code = digest([file_digest(path) for path in snakemake.input.code])
+        made_from = {"recipe": recipe.digest, "weights": file_digest(weights), "code": code}
         sampler = SamplerSettings(**params.sampler)
         settings = GenerationSettings(sampler, int(wildcards.seed), params.batch_size, params.bit_depth, made_from)
         prompts, _ = read_parquet(snakemake.input.prompts)

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+
+from audioptq.compat import allow_cuda_wheels_on_cpu
 
 if TYPE_CHECKING:
     from audioptq.models.stable_audio import StableAudioModel
@@ -19,21 +22,18 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE_HZ = 16000
 
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
+torch.set_num_threads(1)
+allow_cuda_wheels_on_cpu()  # before any test module imports k_diffusion or stable_audio_tools
 
 
 @pytest.fixture(scope="session")
 def tiny_config() -> dict[str, Any]:
-    """`mini`'s configuration with two narrow blocks."""
+    """`mini`'s configuration with two narrow blocks, for clips of a second, with a quick phase reconstruction."""
     from audioptq.train.mini_config import mini_config
 
-    config = mini_config()
+    config = mini_config() | {"sample_size": 16384}
     config["model"]["diffusion"]["config"] |= {"depth": 2, "embed_dim": 128, "num_heads": 2}
+    config["model"]["pretransform"]["config"] |= {"griffin_lim_iterations": 2}
     return config
 
 
@@ -44,8 +44,6 @@ def tiny_model(tiny_config: dict[str, Any]) -> "StableAudioModel":
     stable-audio-tools starts the output layers of every block at exactly zero: such a network hears neither its prompt nor
     a quantized layer. They get weights here, and the pretransform a random orthonormal basis around a quiet level.
     """
-    import torch
-
     from audioptq.models.stable_audio import StableAudioModel
 
     torch.manual_seed(20)
@@ -76,7 +74,7 @@ def tiny_prompts() -> pd.DataFrame:
     captions = ["a dog barks", "rain falls", "a siren wails", "someone knocks on a door", "a bell rings"]
     clip_ids = [f"clip {index}" for index in range(5)]
     frame = pd.DataFrame({"clip_id": clip_ids, "caption": captions, "reference_id": clip_ids})
-    return frame.assign(reference_path=None, seconds_total=4.096, kind=None, labels=None)
+    return frame.assign(reference_path=None, seconds_total=1.024, kind=None, labels=None)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audioptq import artifacts
-from audioptq.artifacts import atomic_path, read_json, read_parquet, read_tensors, write_json, write_parquet, write_tensors
+from audioptq.artifacts import (
+    atomic_path,
+    read_json,
+    read_parquet,
+    read_tensors,
+    write_json,
+    write_parquet,
+    write_tensors,
+)
 from audioptq.errors import DamagedArtifactError, UserError
 
 METADATA = {"recipe": "w4a8", "sigmas": [80.0, 0.5], "caption": 'naïve "дождь", 雨\n', "nested": {"b": None, "a": True}}
@@ -25,9 +33,14 @@ FRAME = pd.DataFrame({"clip_id": ["ü", 'a,"1"'], "value": [0.25, -1.0]})
 def test_a_failed_write_leaves_nothing_and_keeps_the_old_file(tmp_path, error):
     path = tmp_path / "deep" / "a.txt"
     artifacts.write_text(path, "old")
-    with pytest.raises(type(error)) as caught, atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def write_half():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        write_half()
     assert caught.value is error
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
@@ -42,7 +55,9 @@ def test_the_final_name_never_shows_a_part(tmp_path):
     assert path.read_text() == "half"
 
 
-@pytest.mark.parametrize(("code", "words"), [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk is full"), (errno.EACCES, "No permission")])
+@pytest.mark.parametrize(
+    ("code", "words"), [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk is full"), (errno.EACCES, "No permission")]
+)
 def test_the_systems_refusals_are_explained(tmp_path, monkeypatch, code, words):
     path = tmp_path / "a.json"
     write_json(path, 1)
@@ -200,7 +215,9 @@ def test_the_digest_ignores_order_and_survives_json(value):
 def test_the_digest_is_the_same_in_another_process():
     program = f"from audioptq.artifacts import digest; print(digest({METADATA!r}))"
     environment = {"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "77"}
-    outcome = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    outcome = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
     assert outcome.stdout.strip() == artifacts.digest(METADATA)
 
 

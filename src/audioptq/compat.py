@@ -4,8 +4,12 @@ The wheels of torchaudio and torchvision on PyPI are CUDA builds whose compiled 
 stable-audio-tools and k-diffusion import both, and use none of the compiled parts. docs/decisions/0004 has the whole story.
 """
 
+import contextlib
+import io
 import sys
 import types
+import warnings
+from collections.abc import Iterator
 
 import torch
 
@@ -35,6 +39,14 @@ def allow_cuda_wheels_on_cpu() -> None:
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _KEEP_ALIVE.append(library)
+
+
+@contextlib.contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Swallows what stable-audio-tools and k-diffusion print on import: no flash attention here, and pkg_resources is old."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+        yield
 
 
 _KEEP_ALIVE: list[torch.library.Library] = []

@@ -14,7 +14,25 @@ from audioptq.errors import DamagedArtifactError
 
 RATE_HZ = 16000
 HOSTILE = st.text(max_size=300) | st.sampled_from(
-    ["", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", "-rf", "~", "a\0b", "COM1.flac", ".hidden", "x" * 500, "дождь", "a b", "a-b", "A b"]
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "/etc/passwd",
+        "a/b",
+        "a\\b",
+        "-rf",
+        "~",
+        "a\0b",
+        "COM1.flac",
+        ".hidden",
+        "x" * 500,
+        "дождь",
+        "a b",
+        "a-b",
+        "A b",
+    ]
 )
 
 

@@ -17,7 +17,9 @@ def shard(path, clip_ids, **metadata):
 
 def test_shards_are_joined_and_paths_count_from_their_folder(tmp_path):
     for folder in ("here", "moved"):
-        paths = [shard(tmp_path / folder / f"shard-{index}.parquet", ids) for index, ids in enumerate([["a", "b"], ["c"]])]
+        paths = [
+            shard(tmp_path / folder / f"shard-{index}.parquet", ids) for index, ids in enumerate([["a", "b"], ["c"]])
+        ]
         manifest = read_manifest(paths)
         assert manifest["clip_id"].tolist() == ["a", "b", "c"]
         assert manifest["path"].tolist() == [str(tmp_path / folder / f"clips/{name}.flac") for name in "abc"]

@@ -85,7 +85,15 @@ def test_a_configuration_without_our_modules_builds_and_runs(plain_config):
 
 def test_the_quantizable_layers_are_the_blocks_linears_in_order(tiny_model):
     layers = tiny_model.quantizable_layers()
-    kinds = ["self_attn.to_qkv", "self_attn.to_out", "cross_attn.to_q", "cross_attn.to_kv", "cross_attn.to_out", "ff.ff.0.proj", "ff.ff.2"]
+    kinds = [
+        "self_attn.to_qkv",
+        "self_attn.to_out",
+        "cross_attn.to_q",
+        "cross_attn.to_kv",
+        "cross_attn.to_out",
+        "ff.ff.0.proj",
+        "ff.ff.2",
+    ]
     assert layers == [f"model.model.transformer.layers.{block}.{kind}" for block in range(2) for kind in kinds]
     assert all(isinstance(tiny_model.network.get_submodule(name), torch.nn.Linear) for name in layers)
 
@@ -96,7 +104,9 @@ def test_every_weight_belongs_to_a_component(tiny_model):
 
 
 def test_the_tiny_network_has_no_dead_weight(tiny_model):
-    dead = [n for n, p in tiny_model.network.named_parameters() if n.startswith("model.") and p.ndim > 1 and not p.any()]
+    dead = [
+        n for n, p in tiny_model.network.named_parameters() if n.startswith("model.") and p.ndim > 1 and not p.any()
+    ]
     assert dead == []
 
 
@@ -195,7 +205,8 @@ def denoise(tiny_model):
 
 
 @pytest.mark.parametrize(
-    "changed", [{"caption": "rain falls"}, {"seconds": 2.0}, {"start": 1.0}, {"cfg_scale": 4.0}, {"caption": "dog a barks"}]
+    "changed",
+    [{"caption": "rain falls"}, {"seconds": 2.0}, {"start": 1.0}, {"cfg_scale": 4.0}, {"caption": "dog a barks"}],
 )
 def test_every_condition_changes_the_output(denoise, changed):
     plain, other = denoise(), denoise(**changed)
@@ -221,7 +232,9 @@ def test_denoising_follows_the_v_objective(tiny_model, sigma):
     noisy = sigma * torch.randn(1, *tiny_model.latent_shape, generator=torch.Generator().manual_seed(1))
     angle = math.atan(sigma)
     with torch.inference_mode():
-        v = tiny_model.network.model(noisy * math.cos(angle), torch.tensor([angle * 2 / math.pi]), cfg_scale=1.0, **conditioning)
+        v = tiny_model.network.model(
+            noisy * math.cos(angle), torch.tensor([angle * 2 / math.pi]), cfg_scale=1.0, **conditioning
+        )
         denoised = tiny_model.denoise(noisy, torch.tensor([sigma]), conditioning, 1.0)
     # x = alpha z - sigma' v for the variance-preserving z = cos(angle) noisy (Salimans & Ho 2022, appendix D).
     expected = math.cos(angle) * (math.cos(angle) * noisy) - math.sin(angle) * v

@@ -68,7 +68,9 @@ def test_without_a_reference_column_every_clip_is_its_own(tmp_path):
 
 def test_a_missing_column_is_named_with_the_nearest(tmp_path):
     path = write_csv(tmp_path / "a.csv", [["1", "y", "rain"]])
-    with pytest.raises(UserError, match="no column 'captions'.*config names for caption.*Did you mean 'caption'") as caught:
+    with pytest.raises(
+        UserError, match=r"no column 'captions'.*config names for caption.*Did you mean 'caption'"
+    ) as caught:
         csv_prompts(path, {**COLUMNS, "caption": "captions"}, 1)
     assert str(path) in str(caught.value)
     assert "audiocap_id, youtube_id, caption" in str(caught.value)
@@ -118,7 +120,9 @@ def test_references_are_found_by_id_and_absent_ones_left_null(tmp_path):
     assert prompts["reference_path"].tolist() == [str(folder / "y1.wav"), str(folder / "y2.flac"), None]
 
 
-@pytest.mark.parametrize("reference_id", ["../secret", "../../secret", "sub/secret", "{tmp}/secret", "..", "x" * 400, "a\0b"])
+@pytest.mark.parametrize(
+    "reference_id", ["../secret", "../../secret", "sub/secret", "{tmp}/secret", "..", "x" * 400, "a\0b"]
+)
 def test_hostile_reference_ids_never_leave_the_folder(tmp_path, reference_id):
     folder = tmp_path / "data" / "audio"
     (folder / "sub").mkdir(parents=True)

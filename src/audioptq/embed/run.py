@@ -49,13 +49,14 @@ def embed_clips(evaluator: Any, clips: Sequence[Mapping[str, Any]], description:
 
     Args:
         evaluator: `TaggerMini` or `ClapMini`.
-        clips: `clip_id`, `path` and optionally `status` of each.
+        clips: `clip_id`, `path` (null where there is no reference) and optionally `status` of each.
         description: For the progress bar.
 
     Returns:
         Tensors and metadata as the data contract of embeddings has them.
     """
     excluded = {clip["clip_id"]: clip["status"] for clip in clips if clip.get("status") in UNUSABLE}
+    excluded |= {clip["clip_id"]: "no audio" for clip in clips if clip["path"] is None}
     rows = [
         None if clip["clip_id"] in excluded else _embed_audio(evaluator, read_mono(clip["path"]))
         for clip in progress(clips, description, unit="clip")

@@ -32,7 +32,7 @@ class GenerationSettings:
         seed: Of the noise.
         batch_size: Clips per pass; fixed for a run, since matrix kernels round differently for different sizes.
         bit_depth: Of the stored FLAC, 16 or 24.
-        made_from: Digests of the recipe and of the weights file.
+        made_from: Digests of the recipe, the weights file and the library files behind the clips.
     """
 
     sampler: SamplerSettings

@@ -7,25 +7,18 @@ stable-audio-tools lacks may appear in the schema: the pretransform `mel_pca` an
 import copy
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from k_diffusion.external import VDenoiser
+from stable_audio_tools.models.diffusion import create_diffusion_cond_from_config
 from torch import Tensor, nn
 
 from audioptq.artifacts import read_tensors
-from audioptq.compat import allow_cuda_wheels_on_cpu
 from audioptq.errors import DamagedArtifactError, UserError
-
-allow_cuda_wheels_on_cpu()
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # stable-audio-tools asks a hub for tokenizers at import; mini needs none
-
-from k_diffusion.external import VDenoiser  # noqa: E402 - only importable after the lines above
-from stable_audio_tools.models.diffusion import create_diffusion_cond_from_config  # noqa: E402
-
-from audioptq.models.mel_pca import MelPcaPretransform  # noqa: E402
-from audioptq.models.word_text import WordTransformerConditioner  # noqa: E402
+from audioptq.models.mel_pca import MelPcaPretransform
+from audioptq.models.word_text import WordTransformerConditioner
 
 PRETRANSFORMS: dict[str, type[nn.Module]] = {"mel_pca": MelPcaPretransform}
 CONDITIONERS: dict[str, type[nn.Module]] = {"word_transformer": WordTransformerConditioner}
@@ -48,7 +41,7 @@ class StableAudioModel:
         self.config = config
         try:
             self.network: Any = build_network(config)
-        except (KeyError, TypeError, AssertionError, NotImplementedError) as error:
+        except (KeyError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
             raise UserError(
                 f"The model configuration does not describe a conditioned diffusion model: {error!r}. "
                 "It must follow stable-audio-tools' schema (model_type diffusion_cond; see models/mini/model_config.json)."
@@ -135,10 +128,18 @@ def read_model_config(directory: str | Path) -> dict[str, Any]:
         ) from error
 
 
+def _check_kind(model_type: str, diffusion: dict[str, Any]) -> None:
+    # stable-audio-tools builds other kinds too, which `denoise` would then run under the wrong objective.
+    kind = (model_type, diffusion["type"], diffusion.get("diffusion_objective", "v"))
+    if kind != ("diffusion_cond", "dit", "v"):
+        raise NotImplementedError(f"model_type, diffusion type and diffusion_objective are {kind}")
+
+
 def build_network(config: dict[str, Any]) -> nn.Module:
     """Builds the network with random weights; modules that stable-audio-tools does not know are put in afterwards."""
     config = copy.deepcopy(config)
     model = config["model"]
+    _check_kind(config["model_type"], model["diffusion"])
     pretransform = model.get("pretransform") or {}
     own_pretransform = PRETRANSFORMS.get(str(pretransform.get("type")))
     if own_pretransform is not None:

@@ -20,7 +20,7 @@ def measure_card(trained: Trained, settings: SamplerSettings, *, n_clips: int, s
     """Measures on single-event captions of the evaluation split, the classes in turn.
 
     `tagger_accuracy_*` is the share of clips whose largest logit is the captioned class; `clap_*` are mean cosines of
-    generated clips with their own captions and with those of the clip `n_clips / 2` further on; `fd_*` are Fréchet distances
+    generated clips with their own captions and with those of the clip half the classes further on; `fd_*` are Fréchet distances
     of the tagger's windows to those of the references: of generated clips, of white noise at the references' levels, and
     between the references of the first half and the second half of the classes.
     """
@@ -45,7 +45,7 @@ def measure_card(trained: Trained, settings: SamplerSettings, *, n_clips: int, s
     accuracy = {name: float((logits.argmax(1) == target).float().mean()) for name, (logits, _) in tagged.items()}
     windows = {name: embedding.flatten(0, 1).numpy() for name, (_, embedding) in tagged.items()}
     first_half = (target < len(CLASSES) // 2).repeat_interleave(tagged["reference"][1].shape[1]).numpy()
-    shuffled = text_vectors.roll(-(n_clips // 2), 0)
+    shuffled = text_vectors.roll(-(len(CLASSES) // 2), 0)  # classes come in turn: always another class
     return {
         "n_clips": n_clips,
         "n_classes": len(CLASSES),

@@ -1,0 +1,104 @@
+"""Streamed ranges equal those of a naive implementation that keeps every activation."""
+
+import pytest
+import torch
+from torch import nn
+
+from audioptq.calibrate.observer import ActObserver
+from audioptq.errors import UserError
+
+SIGMAS = torch.tensor([80.0, 9.0, 1.0])
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(4)
+    return nn.ModuleDict({"a": nn.Linear(5, 7), "b": nn.Linear(7, 3), "c": nn.Linear(3, 3)})
+
+
+def passes(network, observer, n_batches=3):
+    """Runs batches through `a` and `b` at every level; returns all inputs by (layer, row)."""
+    seen = {}
+    for batch in range(n_batches):
+        for row, sigma in enumerate(SIGMAS.tolist()):
+            observer.set_sigma(sigma)
+            x = sigma**0.5 * torch.randn(batch + 1, 6, 5) + 0.3 * row
+            hidden = network["a"](x)
+            network["b"](hidden)
+            seen.setdefault(("a", row), []).append(x.flatten(0, 1))
+            seen.setdefault(("b", row), []).append(hidden.detach().flatten(0, 1))
+    return seen
+
+
+def test_ranges_equal_those_over_all_stored_activations(network):
+    observer = ActObserver(network, ["a", "b"], SIGMAS)
+    seen = passes(network, observer)
+    stats = observer.act_stats()
+    assert torch.equal(stats.sigmas, SIGMAS)
+    assert set(stats.layers) == {"a", "b"}
+    for (layer, row), activations in seen.items():
+        every = torch.cat(activations)
+        assert torch.equal(stats.layers[layer].min[row], every.amin(0))
+        assert torch.equal(stats.layers[layer].max[row], every.amax(0))
+        assert torch.equal(stats.layers[layer].absmax[row], every.abs().amax(0))
+
+
+def test_memory_does_not_grow_with_the_number_of_batches(network):
+    def held(n_batches):
+        observer = ActObserver(network, ["a", "b"], SIGMAS, "a", 1)
+        passes(network, observer, n_batches)
+        tensors = [tensor for pair in observer._ranges.values() for tensor in pair] + [observer.activation_map]
+        assert not any(tensor.requires_grad for tensor in tensors)  # a graph would keep every activation alive
+        return [tensor.untyped_storage().nbytes() for tensor in tensors]
+
+    assert held(1) == held(5)
+
+
+def test_the_map_is_the_first_clips_whole_input_at_its_step(network):
+    observer = ActObserver(network, ["a", "b"], SIGMAS, "b", 2)
+    seen = passes(network, observer)
+    assert torch.equal(observer.activation_map, seen["b", 2][0][:6])
+
+
+def test_the_order_of_levels_does_not_matter(network):
+    observer = ActObserver(network, ["a"], SIGMAS)
+    x = torch.randn(2, 5)
+    for sigma, scale in ((1.0, 3.0), (80.0, 1.0), (9.0, 2.0)):
+        observer.set_sigma(sigma)
+        network["a"](scale * x)
+    expected = torch.stack([scale * x.abs().amax(0) for scale in (1.0, 2.0, 3.0)])
+    torch.testing.assert_close(observer.act_stats().layers["a"].absmax, expected)
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, 30.0, 80.2, float("inf"), float("nan")])
+def test_a_level_outside_the_schedule_is_refused(network, sigma):
+    observer = ActObserver(network, ["a"], SIGMAS)
+    with pytest.raises(UserError, match="which the calibration's schedule does not have"):
+        observer.set_sigma(sigma)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_not_finite_are_refused_and_the_layer_named(network, value):
+    observer = ActObserver(network, ["a", "b"], SIGMAS)
+    passes(network, observer)
+    observer.set_sigma(9.0)
+    network["a"](torch.tensor([[0.0, 1.0, value, 2.0, 3.0]]))
+    passes(network, observer)
+    with pytest.raises(UserError, match=r"layer a .* not finite"):
+        observer.act_stats()
+
+
+def test_a_layer_that_is_never_reached_is_named(network):
+    observer = ActObserver(network, ["a", "c"], SIGMAS)
+    passes(network, observer)
+    with pytest.raises(UserError, match="never reached layer c"):
+        observer.act_stats()
+
+
+def test_closing_takes_every_hook_off(network):
+    observer = ActObserver(network, ["a", "b"], SIGMAS)
+    passes(network, observer)
+    before = observer.act_stats().layers["a"].absmax.clone()
+    observer.close()
+    network["a"](1e6 * torch.ones(1, 5))
+    assert torch.equal(observer.act_stats().layers["a"].absmax, before)

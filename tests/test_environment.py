@@ -1,0 +1,49 @@
+"""Smoke test of the pinned environment: every package is there, in its version, and can be imported beside the others."""
+
+import importlib
+import importlib.metadata
+import os
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+from audioptq.compat import allow_cuda_wheels_on_cpu
+
+ROOT = Path(__file__).parents[1]
+# Where the import has another name than the package.
+IMPORTS = {"PyYAML": "yaml", "setuptools": "pkg_resources"}
+PINS = [
+    re.fullmatch(r"([\w.-]+)==([\w.+-]+)", line.split("#")[0].strip())
+    for path in sorted(ROOT.glob("requirements*.txt"))
+    for line in path.read_text(encoding="utf-8").splitlines()
+    if line.split("#")[0].strip()
+]
+
+
+def test_every_requirement_is_pinned():
+    assert len(PINS) > 20
+    assert None not in PINS
+
+
+@pytest.mark.parametrize(("package", "version"), [pin.groups() for pin in PINS if pin], ids=lambda text: str(text))
+def test_the_pinned_version_is_installed_and_can_be_imported(package, version):
+    assert importlib.metadata.version(package).split("+")[0] == version
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    allow_cuda_wheels_on_cpu()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module(IMPORTS.get(package, package.replace("-", "_")))
+
+
+def test_the_shim_leaves_a_missing_operator_loud():
+    import torch
+
+    allow_cuda_wheels_on_cpu()  # a second call must not define the operators twice
+    import torchvision
+
+    if torch.version.cuda is not None:
+        pytest.skip("torchvision's own operators are there")
+    with pytest.raises(RuntimeError):
+        torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
