@@ -1,5 +1,7 @@
 """Captions as words: what is dropped, what is cut, and that padding is not heard."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -44,6 +46,14 @@ def test_padding_is_zero_and_unheard(encoder):
     assert present.tolist() == [[True, True, True, False, False, False]]
     assert not alone[0, 3:].any()
     torch.testing.assert_close(together[:1], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_attention_does_not_reach_the_padding(encoder):
+    other = copy.deepcopy(encoder)
+    with torch.no_grad():
+        other.position[3:] = other.position[3:].flip(1) * 50  # "a dog" and the start token fill the first three places
+        torch.testing.assert_close(other(["a dog"])[0], encoder(["a dog"])[0], rtol=1e-5, atol=1e-6)
+        assert not torch.allclose(other(["a dog barks"])[0], encoder(["a dog barks"])[0], atol=1e-2)
 
 
 def test_order_and_words_matter(encoder):

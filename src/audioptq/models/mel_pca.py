@@ -7,10 +7,10 @@ It needs no gradient training and keeps every sound class apart, which a small l
 import math
 
 import torch
-from stable_audio_tools.models.pretransforms import Pretransform
 from torch import Tensor
 
 from audioptq.audio.log_mel import POWER_FLOOR, LogMel
+from audioptq.models.engine import Pretransform
 
 MEL_INVERSION_ITERATIONS = 10
 

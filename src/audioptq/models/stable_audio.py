@@ -11,12 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from k_diffusion.external import VDenoiser
-from stable_audio_tools.models.diffusion import create_diffusion_cond_from_config
 from torch import Tensor, nn
 
 from audioptq.artifacts import read_tensors
 from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.models.engine import VDenoiser, create_diffusion_cond_from_config
 from audioptq.models.mel_pca import MelPcaPretransform
 from audioptq.models.word_text import WordTransformerConditioner
 

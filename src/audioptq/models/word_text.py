@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-from stable_audio_tools.models.conditioners import Conditioner
 from torch import Tensor
 
+from audioptq.models.engine import Conditioner
 from audioptq.models.word_encoder import WordEncoder
 
 
