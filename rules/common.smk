@@ -1,4 +1,5 @@
 # Validation, wildcard constraints and helpers; no rules.
+import os
 import sys
 from types import SimpleNamespace
 
@@ -36,15 +37,20 @@ wildcard_constraints:
     shard="[0-9]{4}",
 
 
+def relative(paths):
+    """Paths counted from the working directory, so that a clone that is moved has the same inputs as before."""
+    return sorted({os.path.relpath(path) for path in paths})
+
+
 def library(script):
     """Library files that a script uses; as inputs, an edit of one reruns the rule."""
-    return library_files(f"{workflow.basedir}/scripts/{script}.py")
+    return relative(library_files(f"{workflow.basedir}/scripts/{script}.py"))
 
 
 def score_code(wildcards):
     """Library files behind one metric; its module is imported by name, so no import statement leads to it."""
     path = PACKAGE / "score" / f"{metric_info(wildcards.metric).module}.py"
-    return sorted({*library("score"), *library_files(path), str(path)})
+    return relative([*library("score"), *library_files(path), path])
 
 
 def model_files(wildcards):
@@ -107,4 +113,4 @@ def manifests_of(recipe, seed):
 
 def report_assets():
     """Template, style and script of the page: library files that no import names."""
-    return sorted(str(path) for path in (PACKAGE / "report").glob("report.*"))
+    return relative((PACKAGE / "report").glob("report.*"))

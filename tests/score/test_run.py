@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from audioptq.artifacts import read_parquet, read_tensors, write_parquet, write_tensors
+from audioptq.audio.manifest import read_manifest
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.score.frechet import frechet_distance
-from audioptq.audio.manifest import read_manifest
 from audioptq.score.lsd import lsd_db
 from audioptq.score.run import score_metric
 from audioptq.score.spectra import CepstralSettings

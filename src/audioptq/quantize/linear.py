@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from audioptq.quantize.cast import product
 from audioptq.quantize.clock import TimestepClock
 from audioptq.quantize.granularity import act_granularity
 from audioptq.quantize.low_rank import LowRankBranch
@@ -95,7 +95,7 @@ class QuantLinear(nn.Module):
         """`[batch, ..., in]` -> `[batch, ..., out]`."""
         row = self._row()
         operand = self.operand(x, row)
-        y = F.linear(operand, self._weight_of(row, operand.dtype)).to(x.dtype)
+        y = product(operand, self._weight_of(row, operand.dtype)).to(x.dtype)
         if self.low_rank is not None:
             y = y + self.low_rank(x.to(self._float_dtype(x))).to(x.dtype)
         return y if self.bias is None else y + self.bias
