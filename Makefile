@@ -1,6 +1,6 @@
 # `make` builds the environment and the table; `make test` builds the environment and runs every check.
 VENV ?= .venv
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= all
 BIN = $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1

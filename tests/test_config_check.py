@@ -120,3 +120,9 @@ def test_the_error_names_the_key_and_what_is_legal(path, value, words):
     text = str(caught.value)
     assert [word for word in words if word not in text] == [], text
     assert "\n" not in text
+
+
+def test_results_that_cannot_be_written_are_found_before_any_job(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(UserError, match="not a folder"):
+        check_config(changed("results", str(tmp_path / "taken" / "results")), SCHEMA)

@@ -1,5 +1,6 @@
 """Checks a workflow configuration before any job starts, and says what to change in the user's words."""
 
+import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,6 +29,7 @@ def check_config(config: Mapping[str, Any], schema_path: str | Path) -> None:
         QuantRecipe.from_config(name, entry)
     for metric in config["metrics"]:
         metric_info(metric)
+    _check_writable(config["results"])
     _known("model", [config["model"]], config["models"])
     _known("dataset", [config["dataset"]], config["datasets"])
     _known("run", config["run"], config["recipes"])
@@ -50,6 +52,18 @@ def _check_generation(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"`sampler.sigma_min` is {sampler['sigma_min']} and `sampler.sigma_max` is {sampler['sigma_max']}: "
             "sampling goes from sigma_max down to sigma_min, so sigma_max must be the larger one."
+        )
+
+
+def _check_writable(results: str) -> None:
+    place = Path(results).absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        why = "it is not a folder" if not place.is_dir() else "there is no permission to write there"
+        raise UserError(
+            f"The results cannot be written to {results!r}: {place}: {why}. Set `results` in the config to a folder of yours, "
+            "or mend its permissions."
         )
 
 

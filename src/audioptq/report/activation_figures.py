@@ -35,7 +35,7 @@ def activation_range(path: str | Path, sigmas: np.ndarray, ranges: Mapping[str, 
         axes.set_xticks(shown, [f"{sigmas[index]:.3g}" for index in shown])
         axes.set_xlabel(f"noise level {SIGMA} (denoising runs to the right)")
         axes.set_ylabel("input activation")
-        axes.set_title(f"Input range of {layer}")
+        axes.set_title(f"Input range of {short_name(layer)}", fontsize=9)
         axes.legend(fontsize=8, loc="upper left")
         axes.margins(x=0.01, y=0.2)
 
@@ -56,7 +56,7 @@ def activation_map(path: str | Path, activation: np.ndarray, metadata: Mapping[s
         top, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.4))
         _bars(top, magnitude.max(axis=0), VERMILION)
         top.set_ylabel("|X|max")
-        top.set_title(f"|X| entering {where(metadata)}")
+        top.set_title(f"|X| entering {where(metadata)}", fontsize=9)
         # The 99.5th percentile as the ceiling: a single outlier would otherwise leave the rest of the map black.
         ceiling = float(np.percentile(magnitude, 99.5)) or 1.0
         image = axes.imshow(
@@ -112,9 +112,14 @@ def smoothing(
         figure.suptitle(f"{where(metadata)}, {ALPHA} = {alpha:g} (bars: maximum, line: median)", fontsize=9)
 
 
+def short_name(layer: str) -> str:
+    """A layer's name from its block on: titles have no room for the modules around the blocks."""
+    return layer[layer.find("layers.") :] if "layers." in layer else layer
+
+
 def where(metadata: Mapping[str, Any]) -> str:
     """Layer and moment as a phrase: `blocks.3.attn.qkv at σ = 0.72 (step 12 of 20)`."""
-    text = str(metadata.get("layer", "one layer"))
+    text = short_name(str(metadata.get("layer", "one layer")))
     if "sigma" in metadata:
         text += f" at {SIGMA} = {float(metadata['sigma']):.3g}"
     if "step" in metadata:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audioptq.artifacts import read_tensors
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.report import activation_figures, figures
@@ -58,7 +61,7 @@ def draw_figures(inputs: ReportInputs, results: Results, folder: Path) -> dict[s
 def _draw_range(path: str | Path, layer: str | None, folder: Path) -> dict[str, Drawn]:
     tensors, _ = read_tensors(path, framework="np")
     names = [key.removesuffix(".absmax") for key in tensors if key.endswith(".absmax")]
-    layer = layer or next(iter(names), None)
+    layer = layer or max(names, key=lambda name: _swing(tensors[f"{name}.absmax"]), default=None)
     kinds = ("min", "max", "absmax")
     if layer not in names or "sigmas" not in tensors or any(f"{layer}.{kind}" not in tensors for kind in kinds):
         raise UserError(
@@ -73,6 +76,12 @@ def _draw_range(path: str | Path, layer: str | None, folder: Path) -> dict[str, 
     ranges = {kind: tensors[f"{layer}.{kind}"] for kind in kinds}
     activation_figures.activation_range(figure.path, tensors["sigmas"], ranges, layer)
     return {"activation_range": figure}
+
+
+def _swing(absmax: NDArray[np.float32]) -> float:
+    """How many times larger a layer's widest range is than its narrowest, over the timesteps of `[timestep, channel]`."""
+    span = absmax.max(axis=1)
+    return float(span.max() / max(span.min(), 1e-12))
 
 
 def _draw_map(path: str | Path, folder: Path) -> dict[str, Drawn]:

@@ -35,7 +35,7 @@ class ReportInputs:
         baseline: The recipe to which ratios and differences refer.
         noise_floor_seed: A seed of the baseline that serves only as the noise floor and enters no row.
         act_stats: Activation statistics of the calibration.
-        activation_range_layer: The layer of `act_stats` whose range is drawn; None takes the first.
+        activation_range_layer: The layer of `act_stats` whose range is drawn; None takes the one whose range changes most.
         activation_map: Tensors `activation` `[tokens, channels]` and optionally `weight` `[out, channels]` of the same
             layer, with metadata `layer`, `sigma`, `step`, `n_steps`, `alpha`.
         listen: Clip ids whose audio goes into the page.

@@ -109,7 +109,7 @@ def build_examples(
 ) -> tuple[list[Example], list[str]]:
     """Examples in the order of `clip_ids` while they fit into `max_bytes` of encoded text, and the clips that did not.
 
-    A recording that serves as reference comes last; `recipes` names the baseline first. Pictures of one prompt share a
+    The reference audio comes last; `recipes` names the baseline first. Pictures of one prompt share a
     scale, so that they can be compared.
     """
     captions = prompts.set_index("clip_id")
@@ -138,7 +138,7 @@ def _clips(clip_id: str, manifest: pd.DataFrame, recipes: Sequence[str], referen
         notes[recipe] = "" if row["status"] == "ok" else str(row["status"]).replace("_", " ")
     if isinstance(reference, str) and Path(reference).is_file():
         waves["reference"] = load_mono(reference)
-        notes["reference"] = "recording"
+        notes["reference"] = "not generated"
     return _encode(waves, notes)
 
 
