@@ -2,7 +2,6 @@ rule quantize:
     input:
         code=library("quantize"),
         model=model_files,
-        layers=ancient(f"{RESULTS}/calibrate/{{model}}/layers.json"),
         stats=f"{RESULTS}/calibrate/{{model}}/act_stats.safetensors",
     output:
         weights=f"{RESULTS}/quantize/{{model}}/{{recipe}}/weights.safetensors",

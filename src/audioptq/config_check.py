@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from audioptq.errors import UserError
-from audioptq.quantize.recipe import QuantRecipe
+from audioptq.quantize.recipe import LayerSpec, QuantRecipe
+from audioptq.quantize.select import choose_layers
 from audioptq.score.table import metric_info
 
 
@@ -34,6 +35,7 @@ def check_config(config: Mapping[str, Any], schema_path: str | Path) -> None:
     _known("dataset", [config["dataset"]], config["datasets"])
     _known("run", config["run"], config["recipes"])
     _check_generation(config)
+    _check_globs(config)
 
 
 def _check_generation(config: Mapping[str, Any]) -> None:
@@ -53,6 +55,16 @@ def _check_generation(config: Mapping[str, Any]) -> None:
             f"`sampler.sigma_min` is {sampler['sigma_min']} and `sampler.sigma_max` is {sampler['sigma_max']}: "
             "sampling goes from sigma_max down to sigma_min, so sigma_max must be the larger one."
         )
+
+
+def _check_globs(config: Mapping[str, Any]) -> None:
+    recipes = [QuantRecipe.from_config(name, config["recipes"][name]) for name in config["run"]]
+    if any(recipe.layers != LayerSpec() for recipe in recipes):
+        from audioptq.models.layout import block_linears  # imports torch, which a plain config need not wait for
+
+        candidates = block_linears(Path(config["models"][config["model"]]["path"]) / "model.safetensors")
+        for recipe in recipes:
+            choose_layers(recipe, candidates)
 
 
 def _check_writable(results: str) -> None:

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from audioptq.artifacts import read_tensors
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.models.engine import VDenoiser, create_diffusion_cond_from_config
+from audioptq.models.layout import BLOCKS
 from audioptq.models.mel_pca import MelPcaPretransform
 from audioptq.models.word_text import WordTransformerConditioner
 
 PRETRANSFORMS: dict[str, type[nn.Module]] = {"mel_pca": MelPcaPretransform}
 CONDITIONERS: dict[str, type[nn.Module]] = {"word_transformer": WordTransformerConditioner}
-BLOCKS = "model.model.transformer.layers."
 
 
 class StableAudioModel:

@@ -1,6 +1,5 @@
 """Applies a recipe to a model: chooses its layers, replaces them in place and says what became of each."""
 
-import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,6 +19,7 @@ from audioptq.quantize.linear import QuantLinear
 from audioptq.quantize.options import nearest
 from audioptq.quantize.recipe import FLOAT_BITS, QuantRecipe
 from audioptq.quantize.rest import round_rest
+from audioptq.quantize.select import choose_layers
 
 
 def quantize_model(
@@ -60,21 +60,7 @@ def select_layers(module: nn.Module, recipe: QuantRecipe, candidates: Sequence[s
     Raises:
         UserError: If a glob of the recipe matches no candidate.
     """
-    layers = recipe.layers
-    for kind, globs in {
-        "include": layers.include,
-        "exclude": layers.exclude,
-        "overrides": [override.glob for override in layers.overrides],
-    }.items():
-        for glob in globs:
-            if not _matching(candidates, [glob]):
-                raise UserError(
-                    f"`recipes.{recipe.name}.layers.{kind}` has the glob `{glob}`, which matches no layer"
-                    f"{_near_names(glob, candidates)} The layers are {_some(candidates)}."
-                )
-    included = _matching(candidates, layers.include)
-    excluded = set(_matching(candidates, layers.exclude))
-    return {name: _linear(module, name) for name in included if name not in excluded}
+    return {name: _linear(module, name) for name in choose_layers(recipe, candidates)}
 
 
 def _replace(
@@ -156,22 +142,3 @@ def _linear(module: nn.Module, name: str) -> nn.Linear:
     if not isinstance(layer, nn.Linear):
         raise TypeError(f"candidate {name} is {type(layer).__name__}, not a linear layer")
     return layer
-
-
-def _matching(names: Iterable[str], globs: Iterable[str]) -> list[str]:
-    globs = list(globs)
-    return [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
-
-
-def _near_names(glob: str, names: Sequence[str]) -> str:
-    """Where the parts of a glob are nearly parts of layer names, the end of a sentence that says so."""
-    known = sorted({part for name in names for part in name.split(".")})
-    for part in re.split(r"[.*?]+", glob):
-        if part and part not in known:
-            return nearest(part, known)
-    return nearest(glob, names)
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown}, ... ({len(names)} in all)"
