@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -44,13 +45,16 @@ class Run:
 
     def planned(self) -> dict[str, int]:
         """Jobs that a run would start, by rule."""
-        output = self("--dry-run", "--quiet", "host").stdout
-        lines = output.partition("Job stats:")[2].splitlines()[3:]
-        rows = [line.split() for line in lines[: next((i for i, line in enumerate(lines) if not line.strip()), None)]]
-        return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[0] not in ("total", "all")}
+        return planned_jobs(self("--dry-run").stdout)
 
     def table(self) -> pd.DataFrame:
         return pd.read_csv(self.folder / "results/report/table.csv")
+
+
+def planned_jobs(output: str) -> dict[str, int]:
+    """Jobs by rule, from the table that a dry run prints."""
+    rows = re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)
+    return {rule: int(count) for rule, count in rows if rule not in ("total", "all")}
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +124,7 @@ def test_editing_a_library_file_reruns_the_stages_that_use_it(
         result = subprocess.run(
             [*command, "--dry-run"], env=environment, capture_output=True, text=True, timeout=300, check=True
         )
-        rows = [line.split() for line in result.stdout.partition("Job stats:")[2].splitlines()]
-        return {row[0] for row in rows if len(row) == 2 and row[1].isdigit() and row[0] not in ("total", "all")}
+        return set(planned_jobs(result.stdout))
 
     assert rerun() == set()
     path = project / "src/audioptq" / edited
