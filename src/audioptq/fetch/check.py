@@ -1,0 +1,79 @@
+"""Asks in a run's first seconds what would otherwise fail after hours: access, hosts, room on the disk."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+
+from audioptq.errors import UserError
+from audioptq.fetch.disk import require_space
+from audioptq.fetch.hub import CONFIG, absent_files, bytes_to_come, choose_files, read_record, require_same_commit
+from audioptq.fetch.hub_files import TIMEOUT_SECONDS, list_files, remote_file, repo_page
+from audioptq.fetch.offline import refuse_offline
+from audioptq.fetch.weights import WeightsEntry
+
+
+def check_access(repo: str, revision: str, folder: str | Path, weights: str | None = None) -> None:
+    """Checks that `fetch_model` with the same arguments will be let in and has room; asks nothing if all is there.
+
+    Raises:
+        UserError: Login, licence, token, repository, revision, connection or disk; the text has the page and the command.
+    """
+    folder = Path(folder)
+    record = read_record(folder, repo, revision, weights)
+    absent = absent_files(folder, weights, record)
+    if record and not absent:
+        return
+    refuse_offline({path: repo_page(repo) for path in absent})
+    commit, files = list_files(repo, revision)
+    require_same_commit(record, commit, folder)
+    chosen = choose_files(files, repo, weights)
+    remote_file(repo, CONFIG, commit, retry=False)  # the listing of a gated repository is public, its files are not
+    require_space(folder, bytes_to_come(chosen, folder), repo)
+
+
+def check_files(entries: Iterable[WeightsEntry], folder: str | Path) -> None:
+    """Checks the rows of the table whose files are absent: every host answers, and there is room for all of them.
+
+    Files of unknown size are asked for it, one file per host (on the hub: per owner) in any case. A web server that is merely
+    busy is let pass: the download waits for it.
+
+    Raises:
+        UserError: If a host is out of reach, a file is not where the table says, or the disk is too small.
+    """
+    absent = [entry for entry in entries if not entry.path(folder).is_file()]
+    refuse_offline({entry.path(folder): entry.page for entry in absent})
+    hosts: set[str] = set()
+    to_come = 0
+    for entry in absent:
+        size, host = entry.bytes, urlsplit(entry.url).netloc
+        if size is None or host not in hosts:
+            asked = _ask(entry)
+            size = asked if size is None else size
+        hosts.add(host)
+        part = entry.path(folder).with_name(f"{entry.path(folder).name}.part")
+        to_come += max(0, (size or 0) - (part.stat().st_size if part.exists() else 0))
+    require_space(folder, to_come, ", ".join(entry.name for entry in absent))
+
+
+def _ask(entry: WeightsEntry) -> int | None:
+    """Size of a file on its host, if that says."""
+    if entry.hub:
+        return remote_file(entry.hub.repo, entry.hub.path, entry.hub.revision, retry=False).bytes
+    try:
+        response = requests.head(
+            entry.url, timeout=TIMEOUT_SECONDS, allow_redirects=True, headers={"Accept-Encoding": "identity"}
+        )
+    except requests.RequestException as error:
+        raise UserError(
+            f"{entry.url} cannot be reached ({type(error).__name__}), and {entry.name} is absent. Check the connection and the "
+            f"proxy variables and run again; or take the file from {entry.page} and put it at {entry.file} in the download folder."
+        ) from error
+    if response.status_code in (401, 403, 404, 410):
+        raise UserError(
+            f"{entry.url} is not there any more: the server answered {response.status_code}. Take {entry.name} from "
+            f"{entry.page}, put it at {entry.file} in the download folder, or correct its row in workflow/weights.tsv."
+        )
+    size = response.headers.get("Content-Length", "")
+    return int(size) if response.ok and size.isdigit() else None
