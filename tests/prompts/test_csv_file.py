@@ -1,14 +1,19 @@
 """Captions from CSV files arrive as they were written; a file that is not what the config says is explained."""
 
 import csv
+import hashlib
 import re
+import string
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audioptq.artifacts import read_parquet, write_parquet
+from audioptq.audio.clips import clip_file_name, read_clip, write_clip
 from audioptq.errors import UserError
 from audioptq.prompts.csv_file import csv_prompts
 
@@ -128,14 +133,66 @@ def test_hostile_reference_ids_never_leave_the_folder(tmp_path, reference_id):
     (folder / "sub").mkdir(parents=True)
     for place in (tmp_path, tmp_path / "data", folder / "sub"):
         (place / "secret.wav").touch()
-    rows = [["1", reference_id.replace("{tmp}", str(tmp_path)), "rain"]]
-    if "\0" in reference_id:
-        path = tmp_path / "a.csv"
-        path.write_text(f"audiocap_id,youtube_id,caption\n1,{reference_id},rain\n")
-    else:
-        path = write_csv(tmp_path / "a.csv", rows)
+    (folder / "plain.wav").touch()
+    path = tmp_path / "a.csv"
+    path.write_text(
+        f"audiocap_id,youtube_id,caption\n1,{reference_id.replace('{tmp}', str(tmp_path))},rain\n2,plain,rain\n"
+    )
     prompts = csv_prompts(path, COLUMNS, 1, folder)
-    assert prompts["reference_path"].tolist() == [None]
+    assert prompts["reference_path"].tolist() == [None, str(folder / "plain.wav")]
+
+
+def test_references_may_be_of_any_kind_that_can_be_decoded_and_be_named_as_downloads_are(tmp_path):
+    folder, ids = tmp_path / "audio", ["a b", "-x", "c", "ü", "d"]
+    names = ["a b.mp3", clip_file_name("-x"), "c.wav", "c.flac", "ü.ogg", "d.m4a"]
+    folder.mkdir()
+    for name in names[:-1]:
+        kind = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "mp3": "MP3"}[name.rpartition(".")[2]]
+        soundfile.write(folder / name, np.zeros((4410, 2)), 44100, format=kind)
+    (folder / names[-1]).touch()
+    path = write_csv(tmp_path / "a.csv", [[index, name, "rain"] for index, name in enumerate(ids)])
+    paths = csv_prompts(path, COLUMNS, 1, folder)["reference_path"].tolist()
+    assert paths == [str(folder / name) for name in (names[0], names[1], "c.wav", "ü.ogg")] + [None]
+    assert all(read_clip(path)[0].shape[0] == 2 for path in paths[:-1])
+
+
+def test_a_folder_without_any_of_the_references_is_a_mistake(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [["1", "y1", "rain"], ["2", "y2", "rain"]])
+    with pytest.raises(UserError, match=r"absent cannot be read.*reference_dir"):
+        csv_prompts(path, COLUMNS, 1, tmp_path / "absent")
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "1.wav").touch()  # named by the caption's id
+    with pytest.raises(
+        UserError, match=r"audio holds none of the 2 references \(1 files are in it\).*'y1' with the ending"
+    ):
+        csv_prompts(path, COLUMNS, 1, tmp_path / "audio")
+
+
+def test_a_pinned_file_is_the_very_file(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [["1", "y", "rain"]])
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert len(csv_prompts(path, COLUMNS, 1, sha256=sha256.upper())) == 1
+    path.write_text(path.read_text() + "2,y,wind\n")
+    now = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(UserError, match=rf"a\.csv is not the one that the config pins: its SHA-256 is {now}.*{sha256}"):
+        csv_prompts(path, COLUMNS, 1, sha256=sha256)
+
+
+@pytest.mark.parametrize(
+    "caption",
+    ['A dog, then "thunder"', "naïve café, дождь 雨 🐕", "<script>alert(1)</script> & 'quotes'", "../../etc/passwd"],
+)
+def test_a_caption_goes_from_file_to_clip_name_to_manifest_unchanged(tmp_path, caption):
+    # An id may be a caption too: the worst there is for a file's name.
+    prompts = csv_prompts(write_csv(tmp_path / "a.csv", [[caption, caption, caption]]), COLUMNS, 1)
+    name = clip_file_name(prompts["clip_id"][0])
+    clip = write_clip(tmp_path / "clips" / name, np.full((1, 100), 0.5), 16000, 16)
+    assert [path.name for path in (tmp_path / "clips").iterdir()] == [name]
+    assert set(name) <= set(string.ascii_letters + string.digits + "-~.")
+    write_parquet(tmp_path / "manifest.parquet", prompts.assign(path=f"clips/{name}", sha256=clip.sha256), {})
+    row = read_parquet(tmp_path / "manifest.parquet")[0].iloc[0]
+    assert [row["clip_id"], row["caption"], row["reference_id"]] == [caption] * 3
+    assert read_clip(tmp_path / row["path"])[1] == 16000
 
 
 @pytest.mark.skipif(not AUDIOCAPS.is_file(), reason="the AudioCaps test captions are not at ../shared/data/audiocaps")

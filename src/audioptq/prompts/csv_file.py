@@ -7,12 +7,21 @@ from pathlib import Path
 
 import pandas as pd
 
+from audioptq.artifacts import file_digest
+from audioptq.audio.clips import clip_file_name
 from audioptq.errors import UserError
 from audioptq.prompts.table import validate
 
+# What libsndfile decodes; where an id has several files, the first of these is taken.
+AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
+
 
 def csv_prompts(
-    path: str | Path, columns: Mapping[str, str], seconds_total: float, reference_dir: str | Path | None = None
+    path: str | Path,
+    columns: Mapping[str, str],
+    seconds_total: float,
+    reference_dir: str | Path | None = None,
+    sha256: str | None = None,
 ) -> pd.DataFrame:
     """Reads captions as they are written: commas, quotes, non-ASCII letters and repeats survive.
 
@@ -21,37 +30,22 @@ def csv_prompts(
         columns: Names in the file of `clip_id`, `caption` and `reference_id` (clips whose captions share one reference share
             it; may be absent, then every clip is its own).
         seconds_total: Length to generate, seconds.
-        reference_dir: Folder of reference audio named `{reference_id}.wav` or `.flac`; absent files leave a null path.
+        reference_dir: Folder of reference audio named `{reference_id}` with one of `AUDIO_ENDINGS`, or as the rule
+            `references` names it; absent files leave a null path.
+        sha256: Digest that the file must have.
 
     Raises:
-        UserError: If the file or a column is missing, or the rows are not valid prompts.
+        UserError: If the file or a column is missing, the file is another one, the folder holds no reference at all, or the
+            rows are not valid prompts.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"The prompt file {path} cannot be read: {error}. Set datasets.<name>.path to a UTF-8 CSV file with a header."
-        ) from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the surplus for row names and shifts every column
-        raise UserError(
-            f"The prompt file {path} has more values in a row than names in its header: put captions with commas in double quotes."
-        )
-    for role, name in columns.items():
-        if name not in table.columns:
-            near = get_close_matches(name, list(table.columns), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise UserError(
-                f"The prompt file {path} has no column {name!r}, which the config names for {role}; it has "
-                f"{', '.join(table.columns)}.{hint} Mend datasets.<name>.columns.{role}."
-            )
-    clip_id = table[columns["clip_id"]]
-    reference_id = table[columns["reference_id"]] if "reference_id" in columns else clip_id
+    table = read_table(path, columns, sha256)
+    reference_id = table[columns.get("reference_id", columns["clip_id"])]
     prompts = pd.DataFrame(
         {
-            "clip_id": clip_id,
+            "clip_id": table[columns["clip_id"]],
             "caption": table[columns["caption"]],
             "reference_id": reference_id,
-            "reference_path": [_find_reference(reference_dir, name) for name in reference_id],
+            "reference_path": _find_references(reference_dir, reference_id),
             "seconds_total": float(seconds_total),
             "kind": None,
             "labels": None,
@@ -60,12 +54,77 @@ def csv_prompts(
     return validate(prompts, f"The prompt file {path}")
 
 
-def _find_reference(reference_dir: str | Path | None, reference_id: str) -> str | None:
-    # An id is a stranger's text: it may name a file of the folder, never a way out of it.
-    if reference_dir is None or Path(reference_id).name != reference_id:
-        return None
-    for ending in (".wav", ".flac"):
-        path = str(Path(reference_dir) / f"{reference_id}{ending}")
-        if os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
-            return path
+def read_table(path: str | Path, columns: Mapping[str, str], sha256: str | None = None) -> pd.DataFrame:
+    """Every column of the file as text, in the order of its rows.
+
+    Raises:
+        UserError: If the file cannot be read, is not the one that `sha256` names, or lacks one of `columns`.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"The prompt file {path} cannot be read: {error}. Set datasets.<name>.path to a UTF-8 CSV file with a header."
+        ) from error
+    if sha256 is not None and (found := file_digest(path)) != sha256.lower():
+        raise UserError(
+            f"The prompt file {path} is not the one that the config pins: its SHA-256 is {found}, and datasets.<name>.sha256 is "
+            f"{sha256}. Fetch the published file again, or, if this one is meant, set datasets.<name>.sha256 to its digest."
+        )
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the surplus for row names and shifts every column
+        raise UserError(
+            f"The prompt file {path} has more values in a row than names in its header: put captions with commas in double quotes."
+        )
+    for role, name in columns.items():
+        require_column(table, name, path, role, f"columns.{role}")
+    return table
+
+
+def require_column(table: pd.DataFrame, name: str, path: str | Path, role: str, key: str) -> None:
+    """Checks that the file has a column.
+
+    Args:
+        table: The file's rows.
+        name: Of the column.
+        path: Of the file, for the error.
+        role: What the config uses the column for.
+        key: Where the config names it, below `datasets.<name>`.
+
+    Raises:
+        UserError: If there is none of that name; the nearest is suggested.
+    """
+    if name not in table.columns:
+        near = get_close_matches(name, list(table.columns), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UserError(
+            f"The prompt file {path} has no column {name!r}, which the config names for {role}; it has "
+            f"{', '.join(table.columns)}.{hint} Mend datasets.<name>.{key}."
+        )
+
+
+def _find_references(folder: str | Path | None, reference_ids: pd.Series) -> list[str | None]:
+    if folder is None:
+        return [None] * len(reference_ids)
+    try:
+        # An id is a stranger's text: only names that the folder lists are ever opened, so it can lead nowhere else.
+        names = {name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name))}
+    except OSError as error:
+        raise UserError(
+            f"The folder of reference audio {folder} cannot be read: {error.strerror}. Set datasets.<name>.reference_dir to a "
+            "folder, or to null if there is no reference audio."
+        ) from error
+    paths = {reference_id: _choose(folder, names, reference_id) for reference_id in reference_ids.unique()}
+    if not any(paths.values()):
+        raise UserError(
+            f"The folder of reference audio {folder} holds none of the {len(paths)} references ({len(names)} files are in it). "
+            f"Files must be named by reference id, such as {next(iter(paths), '')!r} with the ending "
+            f"{', '.join(AUDIO_ENDINGS)}. Mend datasets.<name>.reference_dir or columns.reference_id."
+        )
+    return [paths[reference_id] for reference_id in reference_ids]
+
+
+def _choose(folder: str | Path, names: set[str], reference_id: str) -> str | None:
+    for name in (*(f"{reference_id}{ending}" for ending in AUDIO_ENDINGS), clip_file_name(reference_id)):
+        if name in names:
+            return str(Path(folder) / name)
     return None

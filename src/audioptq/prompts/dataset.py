@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from audioptq.prompts.csv_file import csv_prompts
+from audioptq.prompts.csv_file import csv_prompts, read_table
+from audioptq.prompts.select import check_expected, named_subset, with_reference
 from audioptq.prompts.table import random_subset
 
 
@@ -25,10 +26,11 @@ def make_prompts(
     """The evaluation prompts and the calibration prompts of a data set.
 
     Soundscapes draw the two from splits whose captions are disjoint. A CSV file has one set of captions: calibration's are a
-    random subset of all of them, as in the audio-DiT paper, and evaluation's are all, or the first `max_clips` by chance.
+    random subset of all of them, as in the audio-DiT paper, whatever is evaluated; evaluation's are all, or those of the
+    named `subset`, or those with reference audio (`available_only`), and of these the first `max_clips` by chance.
 
     Args:
-        dataset: An entry of the config's `datasets`.
+        dataset: An entry of the config's `datasets`. `expect` counts what `subset` leaves.
         calibration: `n_prompts` and `seed`.
         audio_dir: Folder for references that are synthesised.
     """
@@ -43,11 +45,27 @@ def make_prompts(
     return evaluation, subset
 
 
+def csv_rows(dataset: Mapping[str, Any]) -> pd.DataFrame:
+    """The evaluation prompts of a CSV file with every column of the file, as text.
+
+    Returns:
+        A row per prompt, in order: the file's columns, under their names there.
+    """
+    prompts, _ = _from_csv(dataset)
+    table = read_table(dataset["path"], dataset["columns"], dataset.get("sha256"))
+    return table.set_index(dataset["columns"]["clip_id"], drop=False).loc[prompts["clip_id"]].reset_index(drop=True)
+
+
 def _from_csv(dataset: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The prompts to evaluate, and all of the file."""
     everything = csv_prompts(
-        dataset["path"], dataset["columns"], dataset["seconds_total"], dataset.get("reference_dir")
+        dataset["path"], dataset["columns"], dataset["seconds_total"], dataset.get("reference_dir"), dataset.get("sha256")
     )  # fmt: skip
-    max_clips = dataset.get("max_clips")
-    if max_clips is None or max_clips >= len(everything):
-        return everything, everything
-    return random_subset(everything, max_clips, 0), everything
+    subset, max_clips = dataset.get("subset"), dataset.get("max_clips")
+    evaluation = everything if subset is None else named_subset(everything, subset)
+    check_expected(evaluation, dataset.get("expect") or {}, f"The prompt file {dataset['path']}")
+    if dataset.get("available_only"):
+        evaluation = with_reference(evaluation)
+    if max_clips is None or max_clips >= len(evaluation):
+        return evaluation, everything
+    return random_subset(evaluation, max_clips, 0), everything
