@@ -8,6 +8,8 @@ import torch
 from audioptq.artifacts import read_parquet, write_tensors
 from audioptq.calibrate.run import calibrate
 from audioptq.console import job_log
+from audioptq.device import best_device
+from audioptq.models.files import folder_of
 from audioptq.models.stable_audio import StableAudioModel
 from audioptq.sampling.sampler import SamplerSettings
 
@@ -19,7 +21,10 @@ if __name__ == "__main__":
         torch.set_num_threads(snakemake.threads)
         output, params = snakemake.output, snakemake.params
         prompts, _ = read_parquet(snakemake.input.prompts)
-        model = StableAudioModel.load(Path(snakemake.input.model[0]).parent)
+        text_encoder = folder_of(snakemake.input.get("text_encoder"))
+        config, weights = snakemake.input.model
+        model = StableAudioModel.load(Path(config).parent, text_encoder, weights=weights).to(best_device())
+        model.require_text_encoder()
         settings = SamplerSettings(**params.sampler)
         stats, activation = calibrate(model, prompts, settings=settings, seed=params.seed, batch_size=params.batch_size)
         stats.save(output.stats)

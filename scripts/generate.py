@@ -7,8 +7,10 @@ import torch
 
 from audioptq.artifacts import digest, file_digest, read_parquet, write_parquet
 from audioptq.console import job_log
+from audioptq.device import best_device
 from audioptq.generate.load import load_generator
 from audioptq.generate.shard import GenerationSettings, generate_shard
+from audioptq.models.files import folder_of
 from audioptq.sampling.sampler import SamplerSettings
 
 if TYPE_CHECKING:
@@ -18,20 +20,21 @@ if __name__ == "__main__":
     with job_log(snakemake.log[0]) as log:
         torch.set_num_threads(snakemake.threads)
         params, wildcards, weights = snakemake.params, snakemake.wildcards, snakemake.input.weights
-        model, recipe = load_generator(weights)
-        code = digest([file_digest(path) for path in snakemake.input.code])
-        made_from = {"recipe": recipe.digest, "weights": file_digest(weights), "code": code}
+        text_encoder = snakemake.input.get("text_encoder") or []
+        model, recipe = load_generator(weights, folder_of(text_encoder))
+        files = {"code": snakemake.input.code} | ({"text_encoder": text_encoder} if text_encoder else {})
+        made_from = {name: digest([file_digest(path) for path in paths]) for name, paths in files.items()}
+        made_from |= {"recipe": recipe.digest, "weights": file_digest(weights)}
         sampler = SamplerSettings(**params.sampler)
         settings = GenerationSettings(sampler, int(wildcards.seed), params.batch_size, params.bit_depth, made_from)
         prompts, _ = read_parquet(snakemake.input.prompts)
         first = int(wildcards.shard) * params.clips_per_shard
         clips_dir = Path(snakemake.output[0]).parent / "clips"
         manifest, metadata = generate_shard(
-            model, prompts.iloc[first : first + params.clips_per_shard], settings,
+            model.to(best_device()), prompts.iloc[first : first + params.clips_per_shard], settings,
             clips_dir=clips_dir, shard=f"shard-{wildcards.shard}",
         )  # fmt: skip
         names = {"model": wildcards.model, "recipe": wildcards.recipe, "compute": recipe.compute}
         write_parquet(snakemake.output[0], manifest, {**metadata, **names})
-        log(
-            f"{len(manifest)} clips, {manifest['seconds'].mean():.2f} s each; {manifest['status'].value_counts().to_dict()}"
-        )
+        counts = manifest["status"].value_counts().to_dict()
+        log(f"{len(manifest)} clips on {model.device}, {manifest['seconds'].mean():.2f} s each; {counts}")

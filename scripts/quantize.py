@@ -8,6 +8,7 @@ import torch
 from audioptq.artifacts import digest, write_json, write_parquet
 from audioptq.calibrate.act_stats import ActStats
 from audioptq.console import job_log
+from audioptq.device import best_device
 from audioptq.models.stable_audio import StableAudioModel
 from audioptq.quantize import QuantRecipe, quantize_model, save_quantized
 
@@ -19,9 +20,10 @@ if __name__ == "__main__":
         torch.set_num_threads(snakemake.threads)
         output, wildcards = snakemake.output, snakemake.wildcards
         recipe = QuantRecipe.from_config(wildcards.recipe, snakemake.params.recipe)
-        model = StableAudioModel.load(Path(snakemake.input.model[0]).parent)
+        config, weights = snakemake.input.model
+        model = StableAudioModel.load(Path(config).parent, text_dtype=recipe.text_dtype, weights=weights)
         stats = ActStats.load(snakemake.input.stats) if recipe.needs_calibration else None
-        _, layers = quantize_model(model.network, recipe, stats, model.quantizable_layers())
+        _, layers = quantize_model(model.network, recipe, stats, model.quantizable_layers(), best_device())
         metadata = {"model": wildcards.model, "model_config": model.config, "model_digest": digest(model.config)}
         size = save_quantized(output.weights, model.network, recipe, components=model.components, metadata=metadata)
         write_parquet(output.layers, layers, {"model": wildcards.model, "recipe": recipe.to_config()})

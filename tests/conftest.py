@@ -1,5 +1,6 @@
 """What the tests share: a tiny model with random weights, a short schedule, and plain sounds."""
 
+import importlib.util
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -7,6 +8,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +60,26 @@ def tiny_model(tiny_config: dict[str, Any]) -> "StableAudioModel":
         pretransform.mean.fill_(-8.0)
         pretransform.deviation.fill_(2.0)
     return model
+
+
+@pytest.fixture(scope="session")
+def published_model() -> ModuleType:
+    """`published_model.py` beside this file: writes models and T5s in the layouts in which they are published."""
+    spec = importlib.util.spec_from_file_location("published_model", Path(__file__).with_name("published_model.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def published(published_model: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `model` and `t5`, Stable Audio Open 1.0 and its T5 in small; tests that change files copy it."""
+    folder = tmp_path_factory.mktemp("published")
+    published_model.publish_stable_audio(folder / "model")
+    published_model.publish_t5(folder / "t5")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -106,6 +106,12 @@ def test_the_model_is_left_without_hooks(run, tiny_model, monkeypatch):
     assert not any(module._forward_pre_hooks for module in tiny_model.network.modules())
 
 
+def test_prompts_longer_than_the_models_longest_clip_are_refused(tiny_model, tiny_prompts, make_settings):
+    prompts = tiny_prompts.assign(seconds_total=2.0)
+    with pytest.raises(UserError, match=r"at most 1\.024 seconds"):
+        calibrate(tiny_model, prompts, settings=make_settings(), seed=0, batch_size=1)
+
+
 def test_no_prompts_are_refused(run):
     with pytest.raises(UserError, match=r"calibration\.n_prompts"):
         run(n_prompts=0)

@@ -69,6 +69,11 @@ def test_another_schedule_than_calibrations_is_refused(saved, latents):
         latents(loaded, sigma_max=60.0)
 
 
+def test_the_text_encoders_dtype_is_kept_and_refused_without_a_t5(saved):
+    with pytest.raises(UserError, match=r"`text_dtype` is float32, but this model has no T5"):
+        load_generator(saved("fp32_text", {"text_dtype": "float32"})[0])
+
+
 def test_files_that_are_no_quantized_model_are_named(tmp_path):
     path = tmp_path / "weights.safetensors"
     with pytest.raises(DamagedArtifactError, match=r"weights\.safetensors"):

@@ -7,6 +7,7 @@ import torch
 from audioptq.artifacts import read_parquet, write_parquet
 from audioptq.audio.clips import read_clip, write_clip
 from audioptq.audio.manifest import read_manifest
+from audioptq.errors import UserError
 from audioptq.generate.shard import GenerationSettings, generate_shard
 
 COLUMNS = [
@@ -41,11 +42,11 @@ def decoded(tiny_model, monkeypatch):
     calls = Decodes()
     original = type(tiny_model).decode
 
-    def decode(self, latents):
+    def decode(self, latents, n_samples=None):
         if len(calls) >= calls.budget:
             raise Killed
         calls.append(len(latents))
-        return original(self, latents)
+        return original(self, latents, n_samples)
 
     monkeypatch.setattr(type(tiny_model), "decode", decode)
     return calls
@@ -216,6 +217,12 @@ def assert_clips_close(tmp_path, first, other):
         assert ((a - b) ** 2).mean() <= 1e-4 * (b**2).mean()
 
 
+def test_a_clip_longer_than_the_models_longest_stops_the_shard_before_it_starts(run, tiny_prompts, tmp_path):
+    with pytest.raises(UserError, match=r"at most 1\.024 seconds"):
+        run(prompts=tiny_prompts.assign(seconds_total=[1.0, 1.0, 1.0, 1.0, 2.0]))
+    assert not (tmp_path / "run").exists()
+
+
 def test_hostile_ids_stay_in_the_folder_of_clips(run, tiny_prompts, tmp_path):
     prompts = tiny_prompts[:2].assign(clip_id=["../../x", "/etc/passwd"])
     manifest = run(prompts=prompts)
@@ -226,7 +233,7 @@ def test_hostile_ids_stay_in_the_folder_of_clips(run, tiny_prompts, tmp_path):
 
 
 def test_clips_without_usable_audio_are_named(run, tiny_model, monkeypatch):
-    def decode(_self, latents):
+    def decode(_self, latents, n_samples=None):
         audio = torch.zeros(len(latents), 1, 16384)
         audio[0] = torch.nan
         return audio

@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 
 from audioptq.artifacts import write_json, write_tensors
 from audioptq.errors import DamagedArtifactError, UserError
-from audioptq.models.stable_audio import StableAudioModel, build_network, read_model_config
+from audioptq.models.build import build_network
+from audioptq.models.files import read_model_config
+from audioptq.models.stable_audio import StableAudioModel
 
 MINI = Path(__file__).parents[2] / "models" / "mini"
 
@@ -171,7 +173,6 @@ def change(config, path, value):
         ("sample_rate", None),
         ("model.diffusion", None),
         ("model.diffusion.type", "unet of mine"),
-        ("model.diffusion.diffusion_objective", "rectified_flow"),
         ("model.conditioning", None),
         ("model.conditioning.configs", [{"id": "prompt", "type": "mine", "config": {}}]),
         ("model.pretransform.type", "mine"),
@@ -181,6 +182,21 @@ def change(config, path, value):
 def test_configurations_of_other_models_are_explained(tiny_config, path, value):
     with pytest.raises(UserError, match="does not describe a conditioned diffusion model"):
         StableAudioModel(change(tiny_config, path, value))
+
+
+@pytest.mark.parametrize("objective", ["rf_denoiser", "rectified_flow"])
+def test_rectified_flows_are_refused_with_the_reason(tiny_config, objective):
+    with pytest.raises(UserError, match=r"the v objective and the schedule of noise levels .* do not apply") as caught:
+        StableAudioModel(change(tiny_config, "model.diffusion.diffusion_objective", objective))
+    assert "Stable Audio Open Small" in str(caught.value)
+    assert objective in str(caught.value)
+
+
+def test_a_text_encoder_or_its_dtype_is_refused_where_there_is_no_t5(tiny_config, tmp_path):
+    with pytest.raises(UserError, match=r"`text_dtype` is float32, but this model has no T5"):
+        StableAudioModel(tiny_config, text_dtype="float32")
+    with pytest.raises(UserError, match=r"`models.<name>.text_encoder` is .* this model has no T5"):
+        StableAudioModel(tiny_config, tmp_path)
 
 
 def test_our_modules_join_the_network_of_the_schema(tiny_config):

@@ -55,6 +55,17 @@ def test_the_digest_is_of_the_parameters_alone():
     assert read(weight=W8).digest != read(weight={"bits": 4}).digest
 
 
+def test_the_text_encoders_dtype_counts_only_where_it_is_set():
+    assert "text_dtype" not in read(weight=W8).to_config()
+    assert read(weight=W8, text_dtype=None).digest == read(weight=W8).digest
+    # Of the recipe as it was before the axis existed: files made then stay valid.
+    assert QuantRecipe("fp32").digest == "97eb6688" + QuantRecipe("fp32").digest[8:]
+    single = read(weight=W8, text_dtype="float32")
+    assert single.to_config()["text_dtype"] == "float32"
+    assert len({single.digest, read(weight=W8, text_dtype="float16").digest, read(weight=W8).digest}) == 3
+    assert QuantRecipe.from_config("mine", single.to_config()) == single
+
+
 def test_a_recipe_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         read(weight=W8).dtype = "bfloat16"
@@ -89,6 +100,7 @@ def test_a_recipe_cannot_be_changed():
         ({"low_rank": {"rank": 8}}, ["`recipes.mine.low_rank`", "quantized weights"]),
         ({"weight": W8, "low_rank": {"of": "error"}}, ["`recipes.mine.low_rank.rank`", "missing"]),
         ({"weight": W8, "low_rank": {"rank": 8, "of": "eror"}}, ["low_rank.of`", "`error`"]),
+        ({"text_dtype": "bfloat16"}, ["`recipes.mine.text_dtype`", "float16, float32"]),
         ({"dtype": "float16"}, ["`recipes.mine.dtype`", "float32, bfloat16"]),
         ({"layers": {"include": "*"}}, ["`recipes.mine.layers.include`", "list"]),
         ({"layers": {"only": []}}, ["`recipes.mine.layers.only`", "include, exclude, overrides"]),

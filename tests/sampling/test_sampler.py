@@ -7,7 +7,7 @@ from stable_audio_tools.inference.sampling import sample_k
 
 from audioptq.errors import UserError
 from audioptq.sampling.noise import brownian_noise, clip_seed, initial_noise
-from audioptq.sampling.sampler import SAMPLERS, SamplerSettings, sample
+from audioptq.sampling.sampler import SAMPLERS, SamplerSettings, check_lengths, sample
 
 CAPTIONS = {"clip a": "a dog barks", "clip b": "rain falls", "clip c": "a bell rings"}
 
@@ -127,6 +127,13 @@ def test_the_schedule_is_even_in_log_sigma_and_ends_at_zero(make_settings):
 def test_settings_that_cannot_be_walked_are_refused(make_settings, changes, message):
     with pytest.raises(UserError, match=message):
         make_settings(**changes)
+
+
+@pytest.mark.parametrize("seconds", [1.1, 0.0, -1.0, float("nan")])
+def test_lengths_that_the_model_cannot_make_are_refused(tiny_model, seconds):
+    check_lengths(tiny_model, [1.024, 0.1])  # 16384 samples at 16 kHz are its longest clip
+    with pytest.raises(UserError, match=r"at most 1.024 seconds: change `seconds_total`"):
+        check_lengths(tiny_model, [1.0, seconds])
 
 
 def test_settings_leave_nothing_to_a_default():

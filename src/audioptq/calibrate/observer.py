@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from audioptq.calibrate.act_stats import ActStats, LayerStats
+from audioptq.device import synchronise
 from audioptq.errors import UserError
 
 
@@ -44,8 +45,9 @@ class ActObserver:
         low, high = self._ranges[name]
 
         def observe(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            started = time.perf_counter()
             tokens = args[0].detach().flatten(0, -2)
+            synchronise(tokens.device)  # the network's own time is not observing time
+            started = time.perf_counter()
             # Two reductions: over the first axis torch.aminmax takes ten times as long on a CPU.
             low[self._row] = torch.minimum(low[self._row], tokens.amin(0).float().cpu())
             high[self._row] = torch.maximum(high[self._row], tokens.amax(0).float().cpu())

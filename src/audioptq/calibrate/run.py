@@ -10,8 +10,9 @@ from torch import Tensor
 from audioptq.calibrate.act_stats import ActStats
 from audioptq.calibrate.observer import ActObserver
 from audioptq.console import progress
+from audioptq.device import synchronise
 from audioptq.models.base import AudioModel
-from audioptq.sampling.sampler import SamplerSettings, sample
+from audioptq.sampling.sampler import SamplerSettings, check_lengths, sample
 
 
 def calibrate(
@@ -28,8 +29,13 @@ def calibrate(
 
     Returns:
         The statistics, with `overhead` (observing time over the rest of the time) in their metadata, and the activation map
-        `[tokens, channels]` of the last block's attention input at the middle of the schedule (the paper's figure 1).
+        `[tokens, channels]` of the last block's attention input at the middle of the schedule (the paper's figure 1); all on
+        the CPU, wherever the model is.
+
+    Raises:
+        UserError: If a prompt asks for a longer clip than the model makes.
     """
+    check_lengths(model, prompts["seconds_total"])
     layers: Sequence[str] = model.quantizable_layers()
     map_layer = [name for name in layers if name.endswith("to_qkv")][-1:] or list(layers[-1:])
     middle = settings.steps // 2
@@ -46,6 +52,7 @@ def calibrate(
     finally:
         remove()
         observer.close()
+    synchronise(model.device)
     elapsed = time.perf_counter() - started
     stats = observer.act_stats()
     metadata = {

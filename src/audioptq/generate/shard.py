@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from audioptq.artifacts import digest, file_digest, read_parquet, write_parquet
 from audioptq.audio.clips import clip_file_name, write_clip
 from audioptq.console import progress
+from audioptq.device import synchronise
 from audioptq.errors import DamagedArtifactError
 from audioptq.models.base import AudioModel
-from audioptq.sampling.sampler import SamplerSettings, sample
+from audioptq.sampling.sampler import SamplerSettings, check_lengths, sample
 
 PROMPT_COLUMNS = ["clip_id", "caption", "reference_id", "seconds_total"]
 
@@ -57,7 +59,11 @@ def generate_shard(
     Returns:
         The manifest, a row per prompt in order, and its metadata. Its paths are relative to the parent of `clips_dir`, where the
         manifest is meant to lie, so that the folder can be moved.
+
+    Raises:
+        UserError: If a prompt asks for a longer clip than the model makes.
     """
+    check_lengths(model, prompts["seconds_total"])
     clips_dir = Path(clips_dir)
     batches = [
         prompts.iloc[first : first + settings.batch_size] for first in range(0, len(prompts), settings.batch_size)
@@ -91,19 +97,24 @@ def _finished(record: Path, fingerprint: str) -> pd.DataFrame | None:
 def _generate_batch(
     model: AudioModel, batch: pd.DataFrame, settings: GenerationSettings, clips_dir: Path
 ) -> pd.DataFrame:
-    started = time.perf_counter()
     clip_ids = batch["clip_id"].tolist()
+    lengths = [round(seconds * model.sample_rate) for seconds in batch["seconds_total"]]
+    synchronise(model.device)
+    started = time.perf_counter()
     latents = sample(
         model, batch["caption"].tolist(), batch["seconds_total"].tolist(),
         clip_ids=clip_ids, seed=settings.seed, settings=settings.sampler,
     )  # fmt: skip
-    audio = model.decode(latents).float().cpu().numpy()
+    with torch.inference_mode():
+        audio = (
+            model.decode(latents, max(lengths)).float().cpu().numpy()
+        )  # on the CPU: all that a GPU had to do is done
     seconds = (time.perf_counter() - started) / len(batch)
     rows = []
     for clip_id, caption, reference_id, length, samples in zip(
-        clip_ids, batch["caption"], batch["reference_id"], batch["seconds_total"], audio, strict=True
+        clip_ids, batch["caption"], batch["reference_id"], lengths, audio, strict=True
     ):
-        trimmed: np.ndarray = samples[:, : round(length * model.sample_rate)]
+        trimmed: np.ndarray = samples[:, :length]
         clip = write_clip(clips_dir / clip_file_name(clip_id), trimmed, model.sample_rate, settings.bit_depth)
         row = {"clip_id": clip_id, "caption": caption, "reference_id": reference_id, "seed": settings.seed}
         row["dropped_words"] = len(model.dropped_words(caption))

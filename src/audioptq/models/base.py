@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -13,17 +14,24 @@ class AudioModel(Protocol):
         network: The whole model; its state dict is what quantized files hold.
         config: Its configuration, as published.
         sample_rate: Of the audio it makes, Hz.
+        max_seconds: Length of the longest clip.
         components: Prefix of a state-dict name -> component it belongs to (denoiser, conditioner, pretransform).
     """
 
     network: Any
     config: dict[str, Any]
     sample_rate: int
+    max_seconds: float
     components: dict[str, str]
 
     @property
     def latent_shape(self) -> tuple[int, int]:
         """Latent `(channels, frames)` of one clip."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where latents and noise levels have to be."""
         ...
 
     def quantizable_layers(self) -> list[str]:
@@ -46,6 +54,6 @@ class AudioModel(Protocol):
         """Calls `listener(sigma)` before each pass through the denoiser; returns a function that removes it."""
         ...
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Audio `[batch, audio_channels, samples]` of latents."""
+    def decode(self, latents: Tensor, n_samples: int | None = None) -> Tensor:
+        """Audio `[batch, audio_channels, samples]` of latents; its first `n_samples` if given, and no more work than these need."""
         ...

@@ -4,8 +4,26 @@ from audioptq.compat import quiet_imports
 
 with quiet_imports():
     from k_diffusion.external import VDenoiser
-    from stable_audio_tools.models.conditioners import Conditioner
+    from stable_audio_tools.models.autoencoders import DecoderBlock, OobleckDecoder, ResidualUnit
+    from stable_audio_tools.models.blocks import SnakeBeta
+    from stable_audio_tools.models.bottleneck import TanhBottleneck, VAEBottleneck
+    from stable_audio_tools.models.conditioners import Conditioner, T5Conditioner
     from stable_audio_tools.models.diffusion import create_diffusion_cond_from_config
-    from stable_audio_tools.models.pretransforms import Pretransform
+    from stable_audio_tools.models.pretransforms import AutoencoderPretransform, Pretransform
 
-__all__ = ["Conditioner", "Pretransform", "VDenoiser", "create_diffusion_cond_from_config"]
+T5_WIDTHS: dict[str, int] = T5Conditioner.T5_MODEL_DIMS
+
+__all__ = [
+    "T5_WIDTHS",
+    "AutoencoderPretransform",
+    "Conditioner",
+    "DecoderBlock",
+    "OobleckDecoder",
+    "Pretransform",
+    "ResidualUnit",
+    "SnakeBeta",
+    "TanhBottleneck",
+    "VAEBottleneck",
+    "VDenoiser",
+    "create_diffusion_cond_from_config",
+]

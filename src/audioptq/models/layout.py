@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
-from audioptq.errors import DamagedArtifactError
+from audioptq.models.files import tensor_shapes
 
 # The transformer blocks in stable-audio-tools' names; what lies around them stays in float.
 BLOCKS = "model.model.transformer.layers."
@@ -13,14 +11,15 @@ BLOCKS = "model.model.transformer.layers."
 def block_linears(weights: str | Path) -> list[str]:
     """Names of the linear layers of the transformer blocks: those of their weights that are matrices.
 
+    Args:
+        weights: `model.safetensors` or `model.ckpt`.
+
     Raises:
-        DamagedArtifactError: If the file is missing or is no safetensors file.
+        DamagedArtifactError: If the file is missing or cannot be read.
     """
-    try:
-        with safe_open(str(weights), framework="np") as handle:
-            names = [name for name in handle.keys() if name.startswith(BLOCKS) and name.endswith(".weight")]
-            return [name.removesuffix(".weight") for name in names if len(handle.get_slice(name).get_shape()) == 2]
-    except (OSError, SafetensorError) as error:
-        raise DamagedArtifactError(
-            f"The model's weights {weights} cannot be read: {error}. Replace the file."
-        ) from error
+    shapes = tensor_shapes(weights)
+    return [
+        name.removesuffix(".weight")
+        for name, shape in shapes.items()
+        if name.startswith(BLOCKS) and name.endswith(".weight") and len(shape) == 2
+    ]

@@ -1,45 +1,55 @@
 """Models in stable-audio-tools' own layout: `mini` and Stable Audio Open, by one path.
 
-A model directory holds `model_config.json` (stable-audio-tools' schema) and `model.safetensors`. Two module types that
-stable-audio-tools lacks may appear in the schema: the pretransform `mel_pca` and the conditioner `word_transformer`.
+A model directory holds `model_config.json` (stable-audio-tools' schema) and `model.safetensors` or `model.ckpt`. Two module
+types that stable-audio-tools lacks may appear in the schema: the pretransform `mel_pca` and the conditioner `word_transformer`.
 """
 
-import copy
-import json
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from audioptq.artifacts import read_tensors
-from audioptq.errors import DamagedArtifactError, UserError
-from audioptq.models.engine import VDenoiser, create_diffusion_cond_from_config
+from audioptq.errors import UserError
+from audioptq.models.build import WithoutInitialising, build_network
+from audioptq.models.chunked import chunk_overlap, decode_in_chunks
+from audioptq.models.engine import VDenoiser
+from audioptq.models.files import load_weights, read_model_config, weights_file
 from audioptq.models.layout import BLOCKS
-from audioptq.models.mel_pca import MelPcaPretransform
+from audioptq.models.t5_text import T5TextConditioner, no_text_encoder
 from audioptq.models.word_text import WordTransformerConditioner
-
-PRETRANSFORMS: dict[str, type[nn.Module]] = {"mel_pca": MelPcaPretransform}
-CONDITIONERS: dict[str, type[nn.Module]] = {"word_transformer": WordTransformerConditioner}
 
 
 class StableAudioModel:
     """A text- and timing-conditioned latent diffusion model (see `base.AudioModel`).
 
     Args:
-        config: stable-audio-tools' model configuration. The network starts with random weights.
+        config: stable-audio-tools' model configuration.
+        text_encoder: Directory of its T5, for a configuration that has one.
+        text_dtype: In which the T5 computes; None for stable-audio-tools' choice, float16.
+        initialise: Whether the network starts with random weights; else its weights are to be loaded before it is used.
 
     Raises:
-        UserError: If the configuration is not of a conditioned diffusion model.
+        UserError: If the configuration is not of a model that is sampled here, or its text encoder is not what is given.
     """
 
     components = {"model.": "denoiser", "conditioner.": "conditioner", "pretransform.": "pretransform"}  # noqa: RUF012
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        text_encoder: str | Path | None = None,
+        text_dtype: str | None = None,
+        *,
+        initialise: bool = True,
+    ) -> None:
         self.config = config
         try:
-            self.network: Any = build_network(config)
+            with contextlib.nullcontext() if initialise else WithoutInitialising():
+                self.network: Any = build_network(config, text_encoder, text_dtype)
         except (KeyError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
             raise UserError(
                 f"The model configuration does not describe a conditioned diffusion model: {error!r}. "
@@ -47,24 +57,38 @@ class StableAudioModel:
             ) from error
         self.network.eval().requires_grad_(False)
         self.sample_rate = int(config["sample_rate"])
+        self.max_seconds = config["sample_size"] / self.sample_rate
         self._denoiser = VDenoiser(self.network.model)
+        pretransform: Any = self.network.pretransform
+        self._overlap = chunk_overlap(pretransform)
+        if self._overlap is not None:
+            pretransform.chunked = False  # stable-audio-tools' own way to bound memory; `decode` is exact
 
     @classmethod
-    def load(cls, directory: str | Path) -> "StableAudioModel":
-        """Reads `model_config.json` and `model.safetensors` of a directory.
+    def load(
+        cls,
+        directory: str | Path,
+        text_encoder: str | Path | None = None,
+        text_dtype: str | None = None,
+        *,
+        weights: str | Path | None = None,
+    ) -> "StableAudioModel":
+        """Reads the configuration and the weights of a directory; float tensors become what the configuration computes in.
+
+        Args:
+            directory: Of the model.
+            text_encoder: See the class; without it, a model with a T5 can be quantized but takes no captions.
+            text_dtype: See the class.
+            weights: The file of weights; None for the directory's `model.safetensors`, else its `model.ckpt`.
 
         Raises:
+            UserError: If the model is none that is sampled here.
             DamagedArtifactError: If a file is missing or damaged, or the tensors do not fit the configuration.
         """
-        directory = Path(directory)
-        model = cls(read_model_config(directory))
-        tensors, _ = read_tensors(directory / "model.safetensors")
-        try:
-            model.network.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise DamagedArtifactError(
-                f"{directory / 'model.safetensors'} does not fit its configuration: {error}"
-            ) from error
+        config = read_model_config(directory)
+        path = weights_file(directory) if weights is None else weights
+        model = cls(config, text_encoder, text_dtype, initialise=False)
+        load_weights(model.network, path)
         return model
 
     @property
@@ -73,14 +97,36 @@ class StableAudioModel:
         ratio = self.network.pretransform.downsampling_ratio if self.network.pretransform is not None else 1
         return self.network.io_channels, self.config["sample_size"] // ratio
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def to(self, device: str | torch.device) -> "StableAudioModel":
+        """Moves the network, and itself is the result; the T5 follows at the next caption."""
+        self.network.to(device)
+        return self
+
+    def require_text_encoder(self) -> None:
+        """Checks that captions can be encoded, before a stage sets to work.
+
+        Raises:
+            UserError: If the model has a T5 that was not given.
+        """
+        prompt = self._prompt
+        if isinstance(prompt, T5TextConditioner) and prompt.directory is None:
+            raise no_text_encoder(prompt.name)
+
     def quantizable_layers(self) -> list[str]:
         """The linear layers of the transformer blocks, in the order in which they are built."""
         return [n for n, m in self.network.named_modules() if isinstance(m, nn.Linear) and n.startswith(BLOCKS)]
 
     def dropped_words(self, caption: str) -> list[str]:
-        """Words outside the vocabulary of a `word_transformer` conditioner; subword tokenizers drop none."""
-        prompt = self.network.conditioner.conditioners["prompt"]
-        return prompt.encoder.tokenizer.dropped(caption) if isinstance(prompt, WordTransformerConditioner) else []
+        """Words outside a closed vocabulary, or behind the end of the longest caption."""
+        prompt = self._prompt
+        if isinstance(prompt, WordTransformerConditioner | T5TextConditioner):
+            return prompt.dropped(caption)
+        return []
 
     def condition(
         self, captions: Sequence[str], seconds_total: Sequence[float], seconds_start: float = 0.0
@@ -90,8 +136,7 @@ class StableAudioModel:
             {"prompt": caption, "seconds_start": seconds_start, "seconds_total": total}
             for caption, total in zip(captions, seconds_total, strict=True)
         ]
-        device = next(self.network.parameters()).device
-        return dict(self.network.get_conditioning_inputs(self.network.conditioner(metadata, device)))
+        return dict(self.network.get_conditioning_inputs(self.network.conditioner(metadata, self.device)))
 
     def denoise(self, latents: Tensor, sigma: Tensor, conditioning: dict[str, Any], cfg_scale: float) -> Tensor:
         """Denoised estimate under the v objective; both halves of the guidance run in one pass of twice the batch."""
@@ -105,52 +150,22 @@ class StableAudioModel:
 
         return self.network.model.register_forward_pre_hook(before).remove
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Audio `[batch, audio_channels, samples]`."""
+    def decode(self, latents: Tensor, n_samples: int | None = None) -> Tensor:
+        """Audio `[batch, audio_channels, samples]`, its first `n_samples` if given.
+
+        A convolutional autoencoder decodes only what these need, in chunks (see `chunked`).
+        """
         pretransform = self.network.pretransform
-        return pretransform.decode(latents) if pretransform is not None else latents
+        if pretransform is None:
+            audio = latents
+        elif self._overlap is None:
+            audio = pretransform.decode(latents)
+        else:
+            ratio = int(pretransform.downsampling_ratio)
+            wanted = ratio * latents.shape[-1] if n_samples is None else n_samples
+            audio = decode_in_chunks(pretransform.decode, latents, wanted, ratio, self._overlap)
+        return audio if n_samples is None else audio[..., :n_samples]
 
-
-def read_model_config(directory: str | Path) -> dict[str, Any]:
-    """The `model_config.json` of a model directory.
-
-    Raises:
-        UserError: If it is missing or is not JSON.
-    """
-    path = Path(directory) / "model_config.json"
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"The model directory {directory} has no readable model_config.json ({error}). Point `models` in the config at "
-            "a directory with model_config.json and model.safetensors."
-        ) from error
-
-
-def _check_kind(model_type: str, diffusion: dict[str, Any]) -> None:
-    # stable-audio-tools builds other kinds too, which `denoise` would then run under the wrong objective.
-    kind = (model_type, diffusion["type"], diffusion.get("diffusion_objective", "v"))
-    if kind != ("diffusion_cond", "dit", "v"):
-        raise NotImplementedError(f"model_type, diffusion type and diffusion_objective are {kind}")
-
-
-def build_network(config: dict[str, Any]) -> nn.Module:
-    """Builds the network with random weights; modules that stable-audio-tools does not know are put in afterwards."""
-    config = copy.deepcopy(config)
-    model = config["model"]
-    _check_kind(config["model_type"], model["diffusion"])
-    pretransform = model.get("pretransform") or {}
-    own_pretransform = PRETRANSFORMS.get(str(pretransform.get("type")))
-    if own_pretransform is not None:
-        del model["pretransform"]
-    entries = model["conditioning"]["configs"]
-    own_conditioners = [entry for entry in entries if entry["type"] in CONDITIONERS]
-    model["conditioning"]["configs"] = [entry for entry in entries if entry["type"] not in CONDITIONERS]
-    network = create_diffusion_cond_from_config(config)
-    for entry in own_conditioners:
-        module = CONDITIONERS[entry["type"]](output_dim=model["conditioning"]["cond_dim"], **entry["config"])
-        network.conditioner.conditioners[entry["id"]] = module
-    if own_pretransform is not None:
-        network.pretransform = own_pretransform(sample_rate=config["sample_rate"], **pretransform.get("config", {}))
-        network.min_input_length *= network.pretransform.downsampling_ratio
-    return network
+    @property
+    def _prompt(self) -> nn.Module:
+        return self.network.conditioner.conditioners["prompt"]

@@ -27,3 +27,7 @@ class WordTransformerConditioner(Conditioner):
         """Embeddings `[batch, tokens, output_dim]`, zero where padded since the DiT ignores masks, and the mask."""
         hidden, present = self.encoder(x)
         return [self.proj_out(hidden) * present.unsqueeze(-1), present]
+
+    def dropped(self, caption: str) -> list[str]:
+        """Words of `caption` that the vocabulary lacks."""
+        return self.encoder.tokenizer.dropped(caption)

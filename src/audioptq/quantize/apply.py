@@ -23,7 +23,7 @@ from audioptq.quantize.select import choose_layers
 
 
 def quantize_model(
-    module: nn.Module, recipe: QuantRecipe, stats: ActStats | None, candidates: Sequence[str]
+    module: nn.Module, recipe: QuantRecipe, stats: ActStats | None, candidates: Sequence[str], device: str | None = None
 ) -> tuple[TimestepClock | None, pd.DataFrame]:
     """Replaces the chosen linear layers of `module` in place and rounds the rest to what its file will hold.
 
@@ -32,6 +32,7 @@ def quantize_model(
         recipe: What is done.
         stats: Activation statistics; needed if `recipe.needs_calibration`.
         candidates: Names of the linear layers that the model offers, in order of execution.
+        device: Where each layer is worked on in turn, to come back afterwards; None for where it is.
 
     Returns:
         The clock that the sampler must set before each call of the denoiser, None if nothing was calibrated; and a
@@ -49,7 +50,10 @@ def quantize_model(
         clock = TimestepClock(stats.sigmas.tolist())
     rows = {name: _untouched(name, _linear(module, name), recipe, stats) for name in candidates}
     for name in progress(list(chosen), f"quantize {recipe.name}", unit="layer"):
+        home = _linear(module, name).weight.device
+        _linear(module, name).to(device or home)
         rows[name] |= _replace(module, name, recipe, stats, clock)
+        module.get_submodule(name).to(home)
     round_rest(module, str(recipe.rest_dtype))
     return clock, pd.DataFrame(list(rows.values()))
 

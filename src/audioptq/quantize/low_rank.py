@@ -1,5 +1,6 @@
 """The 16-bit branch of low rank beside a quantized weight (eqs. 6-9 of the audio-DiT paper; SVDQuant)."""
 
+import scipy.linalg
 import torch
 from torch import Tensor, nn
 
@@ -43,12 +44,21 @@ def truncated_svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         right, left = truncated_svd(matrix.T, rank)
         return left, right
     rank = min(rank, matrix.shape[0])
-    _, vectors = torch.linalg.eigh(matrix @ matrix.T)
-    u = vectors[:, -rank:].flip(1)
+    u = _top_eigenvectors(matrix @ matrix.T, rank)
     projected = matrix.T @ u
     singular = projected.norm(dim=0)
     root = singular.sqrt()
     return u * root, projected / torch.where(root > 0, root, 1.0)
+
+
+def _top_eigenvectors(symmetric: Tensor, rank: int) -> Tensor:
+    """Eigenvectors `[n, rank]` of the largest eigenvalues, the largest first."""
+    if symmetric.device.type != "cpu":
+        return torch.linalg.eigh(symmetric)[1][:, -rank:].flip(1)
+    # LAPACK finds a few eigenvectors several times faster than all of them; torch has no name for that.
+    n = len(symmetric)
+    _, vectors = scipy.linalg.eigh(symmetric.numpy(), subset_by_index=[n - rank, n - 1])
+    return torch.from_numpy(vectors[:, ::-1].copy())
 
 
 def low_rank_branch(matrix: Tensor, rank: int, in_scale: Tensor | None = None) -> LowRankBranch:

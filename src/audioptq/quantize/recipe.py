@@ -62,6 +62,8 @@ class QuantRecipe:
         dtype: Arithmetic of what is not quantized in the chosen layers.
         rest_dtype: How float32 tensors that are not quantized are stored; by default float16 beside quantized weights,
             else `dtype`.
+        text_dtype: Arithmetic of the text encoder; by default the model's own (float16 for T5, also in full precision). It is
+            in the configuration and the digest only where it is set.
     """
 
     name: str
@@ -72,6 +74,7 @@ class QuantRecipe:
     layers: LayerSpec = LayerSpec()
     dtype: str = one_of("float32", "bfloat16", default="float32")
     rest_dtype: str | None = one_of("float32", "float16", "bfloat16", default=None)
+    text_dtype: str | None = one_of("float16", "float32", default=None)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -92,7 +95,7 @@ class QuantRecipe:
         key, entry = f"recipes.{name}", {} if entry is None else entry
         check_keys(entry, [field.name for field in dataclasses.fields(cls) if field.name != "name"], key)
         sections = read_sections(entry, key)
-        dtypes = {kind: entry[kind] for kind in ("dtype", "rest_dtype") if kind in entry}
+        dtypes = {kind: entry[kind] for kind in ("dtype", "rest_dtype", "text_dtype") if kind in entry}
         layers = _read_layers(entry.get("layers") or {}, entry, f"{key}.layers")
         try:
             return cls(name, **sections, layers=layers, **dtypes)

@@ -106,7 +106,7 @@ def _stored_tensors(module: nn.Module, recipe: QuantRecipe) -> dict[str, Tensor]
     tensors = {}
     for name, tensor in module.state_dict().items():
         if name not in owned:
-            tensor = tensor.to(storage_dtype(tensor, str(recipe.rest_dtype)))
+            tensor = tensor.to(storage_dtype(name, tensor, str(recipe.rest_dtype)))
         # Tied weights share memory, which safetensors refuses.
         tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     return tensors

@@ -1,6 +1,6 @@
 """The samplers of the evaluation protocol, with every setting passed and none left to a library's default."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -70,7 +70,8 @@ def sample(
 
     conditioning = model.condition(captions, seconds_total)
     sigmas = settings.sigmas()
-    latents = initial_noise(seed, clip_ids, model.latent_shape) * sigmas[0]
+    # Drawn and scaled on the CPU, so that a GPU starts from the same numbers.
+    latents = (initial_noise(seed, clip_ids, model.latent_shape) * sigmas[0]).to(model.device)
     functions = {
         "dpmpp-3m-sde": samplers.sample_dpmpp_3m_sde,
         "dpmpp-2m-sde": samplers.sample_dpmpp_2m_sde,
@@ -83,4 +84,18 @@ def sample(
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
         return model.denoise(noisy, sigma, conditioning, settings.cfg_scale)
 
-    return functions[settings.name](denoise, latents, sigmas, disable=True, **extra)
+    return functions[settings.name](denoise, latents, sigmas.to(model.device), disable=True, **extra)
+
+
+def check_lengths(model: AudioModel, seconds_total: Iterable[float]) -> None:
+    """Checks that the model can make clips of these lengths, before a stage sets to work.
+
+    Raises:
+        UserError: If one is longer than the model's longest clip, or not longer than nothing.
+    """
+    for seconds in seconds_total:
+        if not 0 < seconds <= model.max_seconds:
+            raise UserError(
+                f"The prompts ask for a clip of {seconds:g} seconds, but this model makes at most {model.max_seconds:.4g} seconds: "
+                "change `seconds_total` of the data set in the config to something above 0 and up to that."
+            )
