@@ -6,6 +6,7 @@ import torch
 
 from audioptq.artifacts import read_parquet, write_tensors
 from audioptq.console import job_log
+from audioptq.device import best_device
 from audioptq.embed.run import embed_captions, load_evaluator
 
 if TYPE_CHECKING:
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         torch.set_num_threads(snakemake.threads)
-        evaluator = load_evaluator(snakemake.wildcards.embedder, snakemake.input.weights)
+        name, params = snakemake.wildcards.embedder, snakemake.params
+        files = dict(zip(params.weights, snakemake.input.weights, strict=True))
+        evaluator = load_evaluator(name, files, params.variant, best_device())
         prompts, _ = read_parquet(snakemake.input.prompts)
-        tensors, metadata = embed_captions(evaluator, prompts["clip_id"], prompts["caption"])
+        tensors, metadata = embed_captions(name, evaluator, prompts["clip_id"].tolist(), prompts["caption"].tolist())
         write_tensors(snakemake.output[0], tensors, metadata)

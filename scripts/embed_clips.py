@@ -1,4 +1,4 @@
-"""Rule embed_clips: embeds the clips of a recipe and seed."""
+"""Rule embed_clips: embeds one shard of the clips of a recipe and seed."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,8 @@ import torch
 from audioptq.artifacts import write_tensors
 from audioptq.audio.manifest import read_manifest
 from audioptq.console import job_log
+from audioptq.device import best_device
+from audioptq.embed.cache import cached_rows, evaluator_digest, keep
 from audioptq.embed.run import embed_clips, load_evaluator
 
 if TYPE_CHECKING:
@@ -15,8 +17,12 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         torch.set_num_threads(snakemake.threads)
-        evaluator = load_evaluator(snakemake.wildcards.embedder, snakemake.input.weights)
-        manifest = read_manifest(snakemake.input.manifests)
-        clips = manifest[["clip_id", "path", "status"]].to_dict("records")
-        tensors, metadata = embed_clips(evaluator, clips, f"embed {snakemake.wildcards.recipe}")
-        write_tensors(snakemake.output[0], tensors, metadata)
+        name, params, output = snakemake.wildcards.embedder, snakemake.params, snakemake.output[0]
+        files = dict(zip(params.weights, snakemake.input.weights, strict=True))
+        evaluator = load_evaluator(name, files, params.variant, best_device())
+        made_by = evaluator_digest(name, params.variant, snakemake.input.weights, snakemake.input.code)
+        clips = read_manifest([snakemake.input.manifest])[["clip_id", "path", "status"]].to_dict("records")
+        description = f"embed {snakemake.wildcards.recipe}"
+        tensors, metadata = embed_clips(name, evaluator, clips, description, cached_rows(output, made_by))
+        write_tensors(output, tensors, {**metadata, "made_by": made_by})
+        keep(output)

@@ -6,7 +6,10 @@ import torch
 
 from audioptq.artifacts import read_parquet, write_tensors
 from audioptq.console import job_log
+from audioptq.device import best_device
+from audioptq.embed.cache import cached_rows, evaluator_digest, keep
 from audioptq.embed.run import embed_clips, load_evaluator
+from audioptq.references.locate import locate
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -14,8 +17,13 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         torch.set_num_threads(snakemake.threads)
-        evaluator = load_evaluator(snakemake.wildcards.embedder, snakemake.input.weights)
+        name, params, output = snakemake.wildcards.embedder, snakemake.params, snakemake.output[0]
+        files = dict(zip(params.weights, snakemake.input.weights, strict=True))
+        evaluator = load_evaluator(name, files, params.variant, best_device())
+        made_by = evaluator_digest(name, params.variant, snakemake.input.weights, snakemake.input.code)
         prompts, _ = read_parquet(snakemake.input.prompts)
+        prompts = locate(prompts, snakemake.input.get("references"))
         clips = prompts.rename(columns={"reference_path": "path"})[["clip_id", "path"]].to_dict("records")
-        tensors, metadata = embed_clips(evaluator, clips, "embed references")
-        write_tensors(snakemake.output[0], tensors, metadata)
+        tensors, metadata = embed_clips(name, evaluator, clips, "embed references", cached_rows(output, made_by))
+        write_tensors(output, tensors, {**metadata, "made_by": made_by})
+        keep(output)

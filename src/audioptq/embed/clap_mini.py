@@ -1,14 +1,22 @@
 """`clap_mini`: a small contrastive pair of audio and text encoders (after Wu et al. 2023, LAION-CLAP)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioptq.audio.log_mel import LogMel
-from audioptq.embed.tagger_mini import SAMPLE_RATE_HZ, AudioBackbone
+from audioptq.embed.base import Clip
+from audioptq.embed.mini import SAMPLE_RATE_HZ, mono_batch, read_network
+from audioptq.embed.self_test import check_audio
+from audioptq.embed.tagger_mini import AudioBackbone
 from audioptq.models.word_encoder import WordEncoder
+
+METRICS = {"clap_mini": {"statistic": "clap", "label": "CLAP score (mini)"}}
+WEIGHTS = {"mini": ["clap_mini"]}
 
 EMBEDDING_DIM = 128
 
@@ -48,3 +56,40 @@ class ClapMini(nn.Module):
         same = torch.tensor([[a == b for b in captions] for a in captions], device=similarity.device).float()
         target = same / same.sum(1, keepdim=True)
         return (F.cross_entropy(similarity, target) + F.cross_entropy(similarity.T, target)) / 2
+
+
+class ClapMiniEvaluator:
+    """`ClapMini` as the embed stage asks for it (base.TextEvaluator).
+
+    Args:
+        network: With its weights.
+        device: Where it runs.
+    """
+
+    def __init__(self, network: ClapMini, device: str) -> None:
+        self.network, self.device = network.to(device), device
+        self.metadata: dict[str, Any] = {}
+
+    @torch.inference_mode()
+    def embed(self, clips: Sequence[Clip]) -> list[dict[str, Tensor]]:
+        """`audio` `[128]` of each clip."""
+        return [{"audio": self.network.embed_audio(mono_batch(*clip).to(self.device))[0].cpu()} for clip in clips]
+
+    @torch.inference_mode()
+    def embed_text(self, captions: Sequence[str]) -> Tensor:
+        """Unit vectors `[captions, 128]`, one caption at a time, so that none is padded to another's length."""
+        return torch.cat([self.network.embed_text([caption]) for caption in captions]).cpu()
+
+    def dropped_words(self, caption: str) -> int:
+        """Words outside the vocabulary."""
+        return len(self.network.text_encoder.tokenizer.dropped(caption))
+
+    def self_test(self) -> None:
+        """See `self_test.check_audio`."""
+        check_audio("clap_mini", self, {"audio": (EMBEDDING_DIM,)}, seconds=2.1)
+
+
+def load(files: Mapping[str, Path], variant: str, device: str = "cpu") -> ClapMiniEvaluator:
+    """Reads the pair of encoders from its safetensors file."""
+    network, _ = read_network(files["clap_mini"], lambda made: ClapMini(made["vocabulary"]), "clap_mini")
+    return ClapMiniEvaluator(network, device)

@@ -1,109 +1,127 @@
 """Runs an evaluator over clips, references or captions, and keeps what the metrics need."""
 
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from audioptq.artifacts import read_tensors
+from audioptq.artifacts import file_digest
 from audioptq.audio.clips import read_clip
+from audioptq.catalogue import evaluator_info
 from audioptq.console import progress
-from audioptq.embed.clap_mini import ClapMini
-from audioptq.embed.tagger_mini import SAMPLE_RATE_HZ, TaggerMini
-from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.embed.base import Evaluator, TextEvaluator
+from audioptq.embed.self_test import probe
 
+Row = dict[str, Tensor]
 Embedded = tuple[dict[str, Tensor], dict[str, Any]]
 UNUSABLE = ("silent", "non_finite")
-SHORTEST_SAMPLES = 2 * SAMPLE_RATE_HZ  # shorter clips are padded with silence: the tagger needs a whole window
+# Fixed, so that a clip always meets the same neighbours in its batch: kernels round differently for other sizes.
+CLIPS_PER_BATCH = 8
+CAPTIONS_PER_BATCH = 64
 
 
-def load_evaluator(name: str, path: str | Path) -> Any:
-    """Builds an evaluator and reads its weights.
-
-    Raises:
-        UserError: If there is no evaluator of that name.
-        DamagedArtifactError: If the file does not hold it.
-    """
-    builders: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
-        "tagger_mini": lambda metadata: TaggerMini(len(metadata["classes"])),
-        "clap_mini": lambda metadata: ClapMini(metadata["vocabulary"]),
-    }
-    if name not in builders:
-        raise UserError(f"There is no evaluator {name!r}; there are {', '.join(builders)}.")
-    tensors, metadata = read_tensors(path)
-    try:
-        evaluator: Any = builders[name](metadata)
-        evaluator.load_state_dict(tensors)
-    except (KeyError, RuntimeError) as error:
-        raise DamagedArtifactError(f"{path} does not hold the evaluator {name}: {error}") from error
-    evaluator.metadata = {**metadata, "embedder": name}
-    return evaluator.eval().requires_grad_(False)
-
-
-@torch.inference_mode()
-def embed_clips(evaluator: Any, clips: Sequence[Mapping[str, Any]], description: str) -> Embedded:
-    """Embeds audio files one by one; rows follow `clips`, and unusable clips have rows of zeros and are named.
+def load_evaluator(name: str, files: Mapping[str, Path], variant: str | None = None, device: str = "cpu") -> Any:
+    """Reads an evaluator's weights and lets it prove itself.
 
     Args:
-        evaluator: `TaggerMini` or `ClapMini`.
+        name: Id of the evaluator, a file of this folder.
+        files: Its weights, by their names in workflow/weights.tsv.
+        variant: Which of its networks; None for the default.
+        device: Where it runs.
+
+    Raises:
+        UserError: If there is no evaluator of that name, or no such variant.
+        DamagedArtifactError: If a file does not hold it, or it fails its self-test.
+    """
+    info = evaluator_info(name)
+    module = importlib.import_module(f"audioptq.embed.{info.id}")
+    evaluator = module.load(files, info.variant(variant), device)
+    evaluator.self_test()
+    return evaluator
+
+
+def embed_clips(
+    name: str,
+    evaluator: Evaluator,
+    clips: Sequence[Mapping[str, Any]],
+    description: str,
+    cached: Mapping[str, Row] | None = None,
+) -> Embedded:
+    """Embeds audio files; rows follow `clips`, and unusable clips have rows of zeros and are named.
+
+    Clips that share a file share its row; its windows are stored once, with the first of them by name, which is the one that
+    stands for the reference in a Fréchet distance.
+
+    Args:
+        name: Id of the evaluator.
+        evaluator: Ready to use.
         clips: `clip_id`, `path` (null where there is no reference) and optionally `status` of each.
         description: For the progress bar.
+        cached: Rows of an earlier run by the SHA-256 of the file they were made from (`cache.cached_rows`). A batch is taken
+            from there whole or not at all.
 
     Returns:
         Tensors and metadata as the data contract of embeddings has them.
     """
     excluded = {clip["clip_id"]: clip["status"] for clip in clips if clip.get("status") in UNUSABLE}
     excluded |= {clip["clip_id"]: "no audio" for clip in clips if clip["path"] is None}
-    rows = [
-        None if clip["clip_id"] in excluded else _embed_audio(evaluator, read_mono(clip["path"]))
-        for clip in progress(clips, description, unit="clip")
-    ]
-    like = _embed_audio(evaluator, torch.zeros(1, SHORTEST_SAMPLES))
+    paths = list(dict.fromkeys(str(clip["path"]) for clip in clips if clip["clip_id"] not in excluded))
+    digests = {path: file_digest(path) for path in paths}
+    rows = _rows(evaluator, paths, digests, description, cached or {})
+    path_of = {clip["clip_id"]: str(clip["path"]) for clip in clips if clip["clip_id"] not in excluded}
+    tensors = _stacked([clip["clip_id"] for clip in clips], path_of, rows, evaluator)
+    metadata = {
+        **evaluator.metadata,
+        "embedder": name,
+        "clip_ids": [clip["clip_id"] for clip in clips],
+        "excluded": excluded,
+        "audio_sha256": [digests.get(path_of.get(clip["clip_id"], "")) for clip in clips],
+    }
+    return tensors, metadata
+
+
+def _rows(
+    evaluator: Evaluator, paths: Sequence[str], digests: Mapping[str, str], description: str, cached: Mapping[str, Row]
+) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
+    batches = [paths[first : first + CLIPS_PER_BATCH] for first in range(0, len(paths), CLIPS_PER_BATCH)]
+    for batch in progress(batches, description, unit="batch"):
+        if all(digests[path] in cached for path in batch):
+            rows |= {path: cached[digests[path]] for path in batch}
+        else:
+            rows |= dict(zip(batch, evaluator.embed([read_clip(path) for path in batch]), strict=True))
+    return rows
+
+
+def _stacked(
+    clip_ids: Sequence[str], path_of: Mapping[str, str], rows: Mapping[str, Row], evaluator: Evaluator
+) -> dict[str, Tensor]:
+    like = next(iter(rows.values())) if rows else evaluator.embed([probe()[0]])[0]
+    of_clip = [rows[path_of[clip_id]] if clip_id in path_of else None for clip_id in clip_ids]
     tensors = {
-        key: torch.stack([torch.zeros_like(like[key]) if row is None else row[key] for row in rows])
+        key: torch.stack([torch.zeros_like(like[key]) if row is None else row[key] for row in of_clip])
         for key in like
         if key != "windows"
     }
     if "windows" in like:
-        usable = [(index, row["windows"]) for index, row in enumerate(rows) if row is not None]
-        tensors["windows"] = torch.cat([like["windows"][:0], *(windows for _, windows in usable)])
-        lengths = torch.tensor([len(windows) for _, windows in usable], dtype=torch.int64)
-        tensors["window_row"] = torch.tensor([index for index, _ in usable]).long().repeat_interleave(lengths)
-    metadata = {
-        "embedder": evaluator.metadata["embedder"],
-        "clip_ids": [clip["clip_id"] for clip in clips],
-        "excluded": excluded,
-    }
-    if "classes" in evaluator.metadata:
-        metadata["classes"] = evaluator.metadata["classes"]
-    return tensors, metadata
+        first_of_file: dict[str, str] = {}
+        for clip_id in sorted(path_of):
+            first_of_file.setdefault(path_of[clip_id], clip_id)
+        standing = set(first_of_file.values())
+        own = [(index, rows[path_of[c]]["windows"]) for index, c in enumerate(clip_ids) if c in standing]
+        tensors["windows"] = torch.cat([like["windows"][:0], *(windows for _, windows in own)])
+        lengths = torch.tensor([len(windows) for _, windows in own], dtype=torch.int64)
+        tensors["window_row"] = torch.tensor([index for index, _ in own]).long().repeat_interleave(lengths)
+    return tensors
 
 
-def _embed_audio(evaluator: Any, audio: Tensor) -> dict[str, Tensor]:
-    if isinstance(evaluator, ClapMini):
-        return {"audio": evaluator.embed_audio(audio)[0]}
-    logits, windows = evaluator(audio)
-    return {"logits": logits[0], "windows": windows[0]}
-
-
-@torch.inference_mode()
-def embed_captions(evaluator: Any, clip_ids: Sequence[str], captions: Sequence[str]) -> Embedded:
-    """Text embeddings of the prompts; words outside the vocabulary are counted in the metadata."""
-    text = torch.cat([evaluator.embed_text([caption]) for caption in captions])
-    dropped = [len(evaluator.text_encoder.tokenizer.dropped(caption)) for caption in captions]
-    names = {"embedder": evaluator.metadata["embedder"], "clip_ids": list(clip_ids)}
-    return {"text": text}, {**names, "excluded": {}, "dropped_words": dropped}
-
-
-def read_mono(path: str | Path) -> Tensor:
-    """Mono audio `[1, samples]` of a file, at the evaluators' sample rate."""
-    audio, sample_rate = read_clip(path)
-    mono = audio.mean(axis=0)
-    if sample_rate != SAMPLE_RATE_HZ:
-        import soxr
-
-        mono = soxr.resample(mono, sample_rate, SAMPLE_RATE_HZ)
-    return torch.from_numpy(np.pad(mono, (0, max(0, SHORTEST_SAMPLES - len(mono))))).float().unsqueeze(0)
+def embed_captions(name: str, evaluator: TextEvaluator, clip_ids: Sequence[str], captions: Sequence[str]) -> Embedded:
+    """Text embeddings of the prompts; words that do not reach the network are counted in the metadata."""
+    batches = [captions[first : first + CAPTIONS_PER_BATCH] for first in range(0, len(captions), CAPTIONS_PER_BATCH)]
+    text = torch.cat([evaluator.embed_text(list(batch)) for batch in progress(batches, "embed captions", unit="batch")])
+    dropped = [evaluator.dropped_words(caption) for caption in captions]
+    names = {"embedder": name, "clip_ids": list(clip_ids), "excluded": {}}
+    return {"text": text}, {**names, "dropped_words": dropped}

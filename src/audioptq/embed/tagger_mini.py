@@ -1,13 +1,24 @@
 """`tagger_mini`: a small audio tagger over the synthesised sound classes, for `kl_mini` and `fd_mini`."""
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from audioptq.audio.log_mel import LogMel
+from audioptq.embed.base import Clip
+from audioptq.embed.mini import SAMPLE_RATE_HZ, mono_batch, read_network
+from audioptq.embed.self_test import check_audio
 
-SAMPLE_RATE_HZ = 16000
+METRICS = {
+    "kl_mini": {"statistic": "kl", "label": "KL(generated‖reference) (mini)"},
+    "fd_mini": {"statistic": "fd", "label": "FD (mini)"},
+}
+WEIGHTS = {"mini": ["tagger_mini"]}
+
 WINDOW_SECONDS = 1.024  # windows overlap by half
 EMBEDDING_DIM = 64
 
@@ -62,3 +73,37 @@ class TaggerMini(nn.Module):
         windows = frames.unfold(1, window, window // 2).transpose(2, 3)  # [batch, windows, frames, n_mels]
         _, embedding = self.forward_log_mel(windows.flatten(0, 1))
         return self.forward_log_mel(frames)[0], embedding.unflatten(0, windows.shape[:2])
+
+
+class TaggerEvaluator:
+    """`TaggerMini` as the embed stage asks for it (base.Evaluator): logits and windows of each clip.
+
+    Args:
+        network: With its weights.
+        metadata: Of the weights file: `classes`.
+        device: Where it runs.
+    """
+
+    def __init__(self, network: TaggerMini, metadata: Mapping[str, Any], device: str) -> None:
+        self.network, self.device = network.to(device), device
+        self.metadata: dict[str, Any] = {"classes": metadata["classes"]}
+
+    @torch.inference_mode()
+    def embed(self, clips: Sequence[Clip]) -> list[dict[str, Tensor]]:
+        """`logits` `[classes]` and `windows` `[windows, 64]` of each clip."""
+        rows = []
+        for clip in clips:
+            logits, windows = self.network(mono_batch(*clip).to(self.device))
+            rows.append({"logits": logits[0].cpu(), "windows": windows[0].cpu()})
+        return rows
+
+    def self_test(self) -> None:
+        """See `self_test.check_audio`; two seconds are 3 windows."""
+        n_classes = len(self.metadata["classes"])
+        check_audio("tagger_mini", self, {"logits": (n_classes,), "windows": (3, EMBEDDING_DIM)}, seconds=2.1)
+
+
+def load(files: Mapping[str, Path], variant: str, device: str = "cpu") -> TaggerEvaluator:
+    """Reads the tagger from its safetensors file."""
+    network, metadata = read_network(files["tagger_mini"], lambda made: TaggerMini(len(made["classes"])), "tagger_mini")
+    return TaggerEvaluator(network, metadata, device)

@@ -24,7 +24,8 @@ def load_trained(dit: str | Path, tagger: str | Path, clap: str | Path) -> Train
     tensors, metadata = read_tensors(dit)
     model = StableAudioModel(metadata["model_config"])
     model.network.load_state_dict(tensors)
-    return Trained(model, load_evaluator("tagger_mini", tagger), load_evaluator("clap_mini", clap))
+    files = {"tagger_mini": Path(tagger), "clap_mini": Path(clap)}
+    return Trained(model, *(load_evaluator(name, files).network for name in files))
 
 
 def publish(
