@@ -130,7 +130,9 @@ def page(browser, built):
 
 
 def order(page):
-    return page.run("[...document.querySelectorAll('#results tbody th')].map((cell) => cell.textContent)")
+    return page.run(
+        "[...document.querySelectorAll('#results tbody:not(.published) th')].map((cell) => cell.textContent)"
+    )
 
 
 def click_header(page, name):

@@ -173,14 +173,14 @@ def test_distance_zero_of_the_baseline_is_not_best(built):
 
 def test_markdown_marks_and_intervals(built):
     _, folder = built
-    lines = (folder / "table.md").read_text().splitlines()
+    lines = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("| ")]
     assert lines[0].startswith("| Recipe | Bits | Compute | CLAP score (mini) ↑ |")
-    rows = {line.split(" | ")[0].strip("| "): line for line in lines[2:6]}
+    rows = {line.split(" | ")[0].strip("| "): line for line in lines[2:] if "published" not in line}
     assert set(rows) == {"fp32", "w8a8\\_sqd", "w4a8\\_rtn", "w4a4\\_sqs"}
     assert "**3.00** <sub>" in rows["fp32"]
     assert "<u>3.01</u> <sub>" in rows["w8a8\\_sqd"]
-    assert len({line.count(" | ") for line in lines[:6]}) == 1
-    assert "not comparable with published" in lines[-1]
+    assert len({line.count(" | ") for line in lines}) == 1
+    assert "not comparable with published" in (folder / "table.md").read_text().splitlines()[-1]
 
 
 HOSTILE_NAME = "a|b_c&d%e$f#g{h}~i^j\\k<script>"

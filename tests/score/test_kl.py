@@ -45,3 +45,29 @@ def test_constant_added_to_logits_changes_nothing_and_large_logits_stay_finite()
 def test_bad_input_raises(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"clips, classes|not finite"):
         kl_divergence(target=np.zeros((1, 3)), generated=bad)
+
+
+def test_reference_probabilities_are_used_as_they_are() -> None:
+    reference, generated = np.random.default_rng(1).standard_normal((2, 5, 9))
+    probabilities = softmax(reference, axis=1)
+    expected = rel_entr(softmax(generated, axis=1), probabilities + 1e-6).sum(axis=1)
+    found = kl_divergence(target_probabilities=probabilities, generated=generated)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(found, kl_divergence(target=reference, generated=generated), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [np.array([[0.5, 0.6]]), np.array([[-1.0, 2.0]]), np.zeros((1, 2)), np.array([[np.nan, 1.0]]), -np.ones((1, 2))],
+    ids=["above one in all", "negative", "zero", "not a number", "a marker of failure"],
+)
+def test_what_are_no_probabilities_raises(bad: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"sum to 1|not finite"):
+        kl_divergence(target_probabilities=bad, generated=np.zeros((1, 2)))
+
+
+def test_there_is_one_reference() -> None:
+    half = np.full((1, 2), 0.5)
+    for both in ({}, {"target": half, "target_probabilities": half}):
+        with pytest.raises(ValueError, match="either target or target_probabilities"):
+            kl_divergence(generated=half, **both)

@@ -9,11 +9,15 @@ from audioptq.report.draw import Drawn
 from audioptq.report.html import inline_svg
 from audioptq.report.inputs import ReportInputs, without_floor
 from audioptq.report.listen import SAMPLE_RATE, Example, build_examples
+from audioptq.report.published import reproduction_tables, sources_note, warning
 from audioptq.report.results import Results
+from audioptq.report.slices import slice_tables
 
 SECTIONS = {
+    "reproduction": "Against the publication",
     "table": "Results",
     "differences": "Against full precision",
+    "captions": "By kind of caption",
     "size": "Quality against size",
     "listen": "Listen",
     "activations": "What makes it hard",
@@ -55,15 +59,22 @@ def page_values(inputs: ReportInputs, results: Results, drawn: Mapping[str, Draw
         "baseline": inputs.baseline,
         "percent": inputs.percent,
         "lead": page.lead(table, inputs.model, inputs.baseline),
+        "warning": warning(results.reproductions, inputs.baseline),
         "cautions": page.cautions(table, metrics, inputs.noise_floor_seed),
+        "reproduction": _reproduction(inputs, results),
         "findings": page.findings(table, comparisons, inputs.baseline),
         "table_note": table_note(inputs, results),
         "groups": page.folded(results.groups),
+        "published_lines": page.published_lines(results.published, results.groups),
+        "sources": sources_note(results.published),
         "rows": page.result_rows(table, results.groups, comparisons, results.excluded, inputs.baseline),
         "verdicts": page.verdict_meanings(bool(results.floors)) if len(comparisons) else [],
         "comparisons": page.comparison_rows(comparisons, metrics, columns),
         "comparison_note": page.comparison_note(
             metrics, results.floors, inputs.baseline, inputs.noise_floor_seed, inputs.percent
+        ),
+        "slices": slice_tables(
+            results.prompts, without_floor(results.scores, inputs), metrics, table["recipe"].tolist()
         ),
         "figures": {name: shown.get(name) for name in RESULT_FIGURES},
         "activation_figures": [shown[name] for name in ACTIVATION_FIGURES if name in shown],
@@ -80,6 +91,8 @@ def page_values(inputs: ReportInputs, results: Results, drawn: Mapping[str, Draw
         "card": details.flat_facts(inputs.card),
     }
     present = {
+        "reproduction": values["reproduction"],
+        "captions": values["slices"],
         "differences": values["comparisons"],
         "size": values["figures"]["quality_against_size"],
         "listen": examples or left_out,
@@ -87,6 +100,20 @@ def page_values(inputs: ReportInputs, results: Results, drawn: Mapping[str, Draw
         "published": values["published"],
     }
     return {**values, "sections": [(anchor, name) for anchor, name in SECTIONS.items() if present.get(anchor, True)]}
+
+
+def _reproduction(inputs: ReportInputs, results: Results) -> dict[str, Any] | None:
+    """Whether full precision reproduces the published numbers; None without any of it."""
+    if not results.reproductions:
+        return None
+    return {
+        "tables": reproduction_tables(results.reproductions, results.decimals),
+        "note": (
+            f"Whether {inputs.baseline} is what others measured, before any recipe is judged. A number is reproduced if it "
+            f"lies no farther from ours than half of our {inputs.percent} interval, or than another seed of "
+            f"{inputs.baseline} does, whichever is farther."
+        ),
+    }
 
 
 def _examples(inputs: ReportInputs, results: Results) -> tuple[list[Example], list[str]]:

@@ -9,7 +9,7 @@ import yaml
 
 from audioptq.report.formats import bits
 from audioptq.report.table import DASH
-from audioptq.score.table import MetricInfo
+from audioptq.score.table import METRICS, MetricInfo
 
 N_WORST_LAYERS = 5
 
@@ -101,7 +101,7 @@ def published_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         return None
     columns = [*dict.fromkeys(key for row in rows for key in row if key != "source"), "source"]
     return {
-        "columns": columns,
+        "columns": [METRICS[column].label if column in METRICS else column.replace("_", " ") for column in columns],
         "rows": [[DASH if row.get(column) is None else str(row[column]) for column in columns] for row in rows],
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from audioptq.report.published import PublishedRow, sources_note
 from audioptq.report.table import DASH, MINUS, TIMES, Column, decimals_for, format_number, marks
 from audioptq.score.table import MetricInfo
 
@@ -116,17 +117,41 @@ def bits(row: Mapping[str, Any]) -> str:
     return f"W{row['weight_bits']}A{row['act_bits']}"
 
 
-def to_markdown(table: pd.DataFrame, groups: Sequence[Group], baseline: str, note: str) -> str:
-    """A Markdown table: value with its interval in small type, best in bold, second best underlined, `note` below."""
+def rows_of(table: pd.DataFrame, published: Sequence[PublishedRow]) -> list[dict[str, Any] | PublishedRow]:
+    """Rows of the table, each followed by the published ones of the same recipe; those of no recipe of ours come last."""
+    rows: list[dict[str, Any] | PublishedRow] = []
+    for row in table.to_dict("records"):
+        rows += [row, *(other for other in published if other.recipe == row["recipe"])]
+    return [*rows, *(other for other in published if other.recipe not in set(table["recipe"]))]
+
+
+def to_markdown(
+    table: pd.DataFrame,
+    groups: Sequence[Group],
+    baseline: str,
+    note: str,
+    published: Sequence[PublishedRow] = (),
+    head: Sequence[str] = (),
+) -> str:
+    """A Markdown table: value with its interval in small type, best in bold, second best underlined, `note` below.
+
+    Published rows stand below ours of the same recipe and are not ranked; the paragraphs of `head` stand above the table.
+    """
     columns = [column for group in groups for column in group.columns]
     shown = shown_cells(table, columns, baseline)
     heading = ["Recipe", "Bits", "Compute", *(column.heading for column in columns), "Clips"]
     lines = [heading, ["---", "---", "---", *("---:" for _ in columns), "---:"]]
-    for row in table.to_dict("records"):
+    for row in rows_of(table, published):
+        if isinstance(row, PublishedRow):
+            texts = [row.text(column.name) for column in columns]
+            lines.append([_markdown_text(row.recipe), DASH, row.mark, *texts, DASH])
+            continue
         cells = (shown[column.name][row["recipe"]] for column in columns)
         texts = [_markdown_cell(cell) for cell in cells]
         lines.append([_markdown_text(row["recipe"]), bits(row), row["compute"], *texts, str(row["n_clips"])])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{note}\n"
+    above = "".join(f"{_markdown_text(paragraph)}\n\n" for paragraph in head)
+    below = " ".join(filter(None, [note, _markdown_text(sources_note(published))]))
+    return above + "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{below}\n"
 
 
 def _markdown_cell(cell: Cell) -> str:
@@ -146,7 +171,9 @@ def latex_escape(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text.replace("\n", " "))
 
 
-def to_latex(table: pd.DataFrame, groups: Sequence[Group], baseline: str, note: str) -> str:
+def to_latex(
+    table: pd.DataFrame, groups: Sequence[Group], baseline: str, note: str, published: Sequence[PublishedRow] = ()
+) -> str:
     """A `table*` for `booktabs`, columns grouped, best in bold, second best underlined, intervals in tiny type."""
     columns = [column for group in groups for column in group.columns]
     shown = shown_cells(table, columns, baseline)
@@ -165,12 +192,17 @@ def to_latex(table: pd.DataFrame, groups: Sequence[Group], baseline: str, note: 
         " & ".join(names) + r" \\",
         r"\midrule",
     ]  # fmt: skip
-    for row in table.to_dict("records"):
+    for row in rows_of(table, published):
+        if isinstance(row, PublishedRow):
+            texts = [latex_escape(row.text(column.name)) for column in columns]
+            lines.append(" & ".join([latex_escape(row.recipe), "--", row.mark, *texts, "--"]) + r" \\")
+            continue
         texts = [_latex_cell(shown[column.name][row["recipe"]]) for column in columns]
         lines.append(
             " & ".join([latex_escape(row["recipe"]), bits(row), row["compute"], *texts, str(row["n_clips"])]) + r" \\"
         )
-    lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{latex_escape(note)}}}", r"\end{table*}"]
+    below = " ".join(filter(None, [note, sources_note(published)]))
+    lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{latex_escape(below)}}}", r"\end{table*}"]
     return "\n".join(lines) + "\n"
 
 

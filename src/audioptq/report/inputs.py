@@ -40,7 +40,9 @@ class ReportInputs:
             layer, with metadata `layer`, `sigma`, `step`, `n_steps`, `alpha`.
         listen: Clip ids whose audio goes into the page.
         listen_seed: The seed those clips come from; None takes the smallest one of the baseline.
-        published: Rows of other people's tables (`source` is required), printed beside ours.
+        published: Rows of other people's tables, printed beside ours: `source`, where they are printed; `recipe`, the one of
+            ours that a row stands for; and values under metric ids or names of the table's columns. Full precision is
+            compared with the rows of its own name.
         card: The model card's record.
         facts: How the run was made: versions, sampler, steps, guidance, machine.
         title: The page's heading.

@@ -11,6 +11,7 @@ from audioptq.report.compare import BETTER, UNCLEAR, WITHIN, WORSE
 from audioptq.report.formats import Group, bits, shown_cells
 from audioptq.report.inputs import WHOLE_SET
 from audioptq.report.listen import Clip, Example
+from audioptq.report.published import PublishedRow
 from audioptq.report.table import TIMES, Column, format_number
 from audioptq.score.table import MetricInfo
 
@@ -157,6 +158,20 @@ def result_rows(
             }
         )
     return rows
+
+
+def published_lines(published: Sequence[PublishedRow], groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Other people's rows under the main table, for those that have one of its columns."""
+    heads = [(head["column"], head is group["heads"][0]) for group in folded(groups) for head in group["heads"]]
+    return [
+        {
+            "recipe": row.recipe,
+            "mark": row.mark,
+            "cells": [{"text": row.text(column.name), "first": first} for column, first in heads],
+        }
+        for row in published
+        if any(column.name in row.values for column, _ in heads)
+    ]
 
 
 def comparison_rows(

@@ -7,6 +7,7 @@ import pandas as pd
 
 from audioptq.report.aggregate import Estimate
 from audioptq.report.formats import Group
+from audioptq.report.published import PublishedRow, Reproduction
 from audioptq.score.table import MetricInfo
 
 
@@ -25,6 +26,8 @@ class Results:
         comparisons: One row per recipe and metric.
         excluded: Clips that no average contains.
         groups: Columns of the table as they are shown.
+        published: Rows of other people's tables.
+        reproductions: Our full precision against every published number of it.
     """
 
     prompts: pd.DataFrame
@@ -37,3 +40,10 @@ class Results:
     comparisons: pd.DataFrame
     excluded: pd.DataFrame
     groups: list[Group]
+    published: list[PublishedRow]
+    reproductions: list[Reproduction]
+
+    @property
+    def decimals(self) -> dict[str, int]:
+        """Decimals of each shown column."""
+        return {column.name: column.decimals for group in self.groups for column in group.columns}

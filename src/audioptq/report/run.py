@@ -17,6 +17,7 @@ from audioptq.report.formats import measured_groups, to_latex, to_markdown
 from audioptq.report.html import render_page
 from audioptq.report.inputs import ReportInputs, excluded_clips, read_manifests, read_scores, without_floor
 from audioptq.report.page import cautions
+from audioptq.report.published import read_published, reproductions, summary, warning
 from audioptq.report.results import Results
 from audioptq.report.table import RecipeRow, build_table, to_csv
 
@@ -33,11 +34,14 @@ def build_report(inputs: ReportInputs, output_dir: str | Path) -> pd.DataFrame:
     output_dir = Path(output_dir)
     results = gather(inputs)
     table, groups = results.table, results.groups
+    published = results.published
     note = " ".join([table_note(inputs, results), *cautions(table, results.metrics, inputs.noise_floor_seed)])
+    found, baseline = results.reproductions, inputs.baseline
+    head = list(filter(None, [summary(found, results.decimals, baseline), warning(found, baseline)]))
     write_text(output_dir / "table.csv", to_csv(table))
     write_text(output_dir / "comparisons.csv", to_csv(results.comparisons))
-    write_text(output_dir / "table.md", to_markdown(table, groups, inputs.baseline, note))
-    write_text(output_dir / "table.tex", to_latex(table, groups, inputs.baseline, note))
+    write_text(output_dir / "table.md", to_markdown(table, groups, inputs.baseline, note, published, head))
+    write_text(output_dir / "table.tex", to_latex(table, groups, inputs.baseline, " ".join([*head, note]), published))
     write_parquet(output_dir / "scores.parquet", results.scores, {"model": inputs.model, "n_files": len(inputs.scores)})
     figures = draw_figures(inputs, results, output_dir / "figures")
     write_text(output_dir / "report.html", render_page(page_values(inputs, results, figures)))
@@ -75,6 +79,7 @@ def gather(inputs: ReportInputs) -> Results:
     )
     metrics = {metric: info for metric, info in metrics.items() if metric in table}
     comparison = Comparison(scores, metrics, inputs.baseline, inputs.noise_floor_seed, plan)
+    published = read_published(inputs.published)
     return Results(
         prompts=prompts,
         scores=scores,
@@ -86,6 +91,8 @@ def gather(inputs: ReportInputs) -> Results:
         comparisons=comparison.frame(list(inputs.recipes)),
         excluded=excluded_clips(scores, manifest),
         groups=measured_groups(table, metrics),
+        published=published,
+        reproductions=reproductions(published, table, comparison.floors, inputs.baseline),
     )
 
 

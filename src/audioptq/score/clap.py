@@ -7,11 +7,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from audioptq.audio.manifest import source_of
-from audioptq.score.guard import failed_clips, merge_notes
-from audioptq.score.inputs import ScoreInputs, damaged, embedding_pair
+from audioptq.score.guard import damaged, failed_clips, merge_notes
+from audioptq.score.inputs import ScoreInputs, embedding_pair
 from audioptq.score.table import clip_table
 
-TENSORS = {"generated": ("audio",), "target": ("text",)}
+TENSORS = {"generated": (("audio",),), "target": (("text",),)}
 
 
 def clap_score(*, target: ArrayLike, generated: ArrayLike) -> NDArray[np.float64]:

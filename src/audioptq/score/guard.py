@@ -1,6 +1,7 @@
 """Which clips can be scored; the others keep a row, without a value and with the reason."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -42,3 +43,10 @@ def merge_notes(*reasons: tuple[str, Mapping[str, str]]) -> dict[str, str]:
         for clip_id, reason in clips.items():
             notes.setdefault(clip_id, f"{name}: {reason}" if name else reason)
     return notes
+
+
+def damaged(source: str | Path, why: str) -> DamagedArtifactError:
+    """The error for a file that does not fit the run."""
+    return DamagedArtifactError(
+        f"{source} does not fit this run: {why}. Delete it and run snakemake again: only what depends on it is rebuilt."
+    )

@@ -7,15 +7,23 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from audioptq.audio.manifest import source_of
-from audioptq.score.guard import failed_clips, merge_notes
-from audioptq.score.inputs import ScoreInputs, damaged, embedding_pair
+from audioptq.score.guard import damaged, failed_clips, merge_notes
+from audioptq.score.inputs import ScoreInputs, embedding_pair
 from audioptq.score.table import clip_table
 
-TENSORS = {"generated": ("logits",), "target": ("logits",)}
+TENSORS = {"generated": (("logits",),), "target": (("logits",), ("probabilities",))}
 EPSILON = 1e-6
+# Published probabilities are float32 and sum to one within some 1e-6; sigmoids, which are none, miss it by far.
+SUM_TOLERANCE = 1e-3
 
 
-def kl_divergence(*, target: ArrayLike, generated: ArrayLike, epsilon: float = EPSILON) -> NDArray[np.float64]:
+def kl_divergence(
+    *,
+    generated: ArrayLike,
+    target: ArrayLike | None = None,
+    target_probabilities: ArrayLike | None = None,
+    epsilon: float = EPSILON,
+) -> NDArray[np.float64]:
     """KL(generated‖reference) per clip in nats; lower is better, 0 for equal probabilities.
 
     `KL_i = sum_c p_ic (ln p_ic - ln(q_ic + epsilon))`, p = softmax(generated), q = softmax(target)
@@ -25,8 +33,9 @@ def kl_divergence(*, target: ArrayLike, generated: ArrayLike, epsilon: float = E
     audiocraft's `kld_pq` and from audioldm_eval, which compute KL(reference‖generated).
 
     Args:
-        target: Logits of the reference audio `[clips, classes]`.
-        generated: Logits of the generated audio `[clips, classes]`, same order.
+        generated: Logits of the generated audio `[clips, classes]`.
+        target: Logits of the reference audio `[clips, classes]`, same order.
+        target_probabilities: In place of `target`: q itself, `[clips, classes]`, as published.
         epsilon: Added to the reference probabilities.
 
     Returns:
@@ -35,17 +44,31 @@ def kl_divergence(*, target: ArrayLike, generated: ArrayLike, epsilon: float = E
     Example:
         >>> kl_divergence(target=np.log([[0.5, 0.5]]), generated=np.log([[0.25, 0.75]])).round(4)
         array([0.1308])
+        >>> kl_divergence(target_probabilities=[[0.5, 0.5]], generated=np.log([[0.25, 0.75]])).round(4)
+        array([0.1308])
 
     Raises:
-        ValueError: If shapes differ or a logit is not finite.
+        ValueError: If shapes differ, a value is not finite, probabilities are none, or not exactly one target is given.
     """
-    reference, logits = np.asarray(target, dtype=np.float64), np.asarray(generated, dtype=np.float64)
+    if (target is None) == (target_probabilities is None):
+        raise ValueError("give either target or target_probabilities")
+    logits = np.asarray(generated, dtype=np.float64)
+    reference = np.asarray(target if target_probabilities is None else target_probabilities, dtype=np.float64)
     if logits.ndim != 2 or logits.shape != reference.shape:
         raise ValueError(f"target {reference.shape} and generated {logits.shape} must both be [clips, classes]")
     if not (np.isfinite(reference).all() and np.isfinite(logits).all()):
-        raise ValueError("a logit is not finite")
-    log_p, log_q = _log_softmax(logits), _log_softmax(reference)
-    return np.asarray(np.sum(np.exp(log_p) * (log_p - np.log(np.exp(log_q) + epsilon)), axis=1), dtype=np.float64)
+        raise ValueError("a logit or a probability is not finite")
+    if target_probabilities is None:
+        reference = np.exp(_log_softmax(reference))
+    elif not are_probabilities(reference).all():
+        raise ValueError("target_probabilities are below 0, or a row does not sum to 1")
+    log_p = _log_softmax(logits)
+    return np.asarray(np.sum(np.exp(log_p) * (log_p - np.log(reference + epsilon)), axis=1), dtype=np.float64)
+
+
+def are_probabilities(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether each row of `[clips, classes]` has no value below 0 and sums to 1, `[clips]`."""
+    return np.asarray((rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) <= SUM_TOLERANCE))
 
 
 def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -56,18 +79,34 @@ def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 def score(metric: str, inputs: ScoreInputs) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Scores each clip against the reference of its caption: the long table, and the settings."""
     generated, target = embedding_pair(inputs)
+    published = "probabilities" in target.tensors
     notes = merge_notes(
         ("", failed_clips(inputs.manifest, source_of(inputs.manifest))),
         ("", generated.excluded),
-        ("reference", target.excluded),
+        ("" if published else "reference", target.excluded),
     )
-    if generated.metadata.get("classes") != target.metadata.get("classes"):
+    # Published probabilities come without the names of their classes; their number is compared below.
+    if not published and generated.metadata.get("classes") != target.metadata.get("classes"):
         raise damaged(generated.path, f"its classes are not those of {target.path}")
     clip_ids = inputs.prompts["clip_id"].tolist()
     scored = [clip_id for clip_id in clip_ids if clip_id not in notes]
-    reference, logits = target.rows("logits", scored), generated.rows("logits", scored)
+    name = "probabilities" if published else "logits"
+    reference, logits = target.rows(name, scored), generated.rows("logits", scored)
     if reference.shape != logits.shape:
         raise damaged(generated.path, f"its logits have shape {logits.shape}, those of {target.path} {reference.shape}")
-    values = dict(zip(scored, kl_divergence(target=reference, generated=logits), strict=True))
-    settings = {"direction": "KL(generated||reference)", "epsilon": EPSILON, "epsilon_added_to": "reference"}
+    if published and not are_probabilities(reference).all():
+        first = scored[int(np.argmin(are_probabilities(reference)))]
+        raise damaged(target.path, f"its probabilities of clip {first!r} are below 0 or do not sum to 1")
+    kl = (
+        kl_divergence(target_probabilities=reference, generated=logits)
+        if published
+        else kl_divergence(target=reference, generated=logits)
+    )
+    values = dict(zip(scored, kl, strict=True))
+    settings = {
+        "direction": "KL(generated||reference)",
+        "epsilon": EPSILON,
+        "epsilon_added_to": "reference",
+        "reference": f"published {name}" if published else name,
+    }
     return clip_table(metric, clip_ids, values=values, notes=notes), settings

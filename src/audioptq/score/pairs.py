@@ -11,8 +11,8 @@ from audioptq.audio.clips import read_clip
 from audioptq.audio.manifest import source_of
 from audioptq.console import progress
 from audioptq.errors import DamagedArtifactError
-from audioptq.score.guard import failed_clips, merge_notes
-from audioptq.score.inputs import ScoreInputs, damaged
+from audioptq.score.guard import damaged, failed_clips, merge_notes
+from audioptq.score.inputs import ScoreInputs
 from audioptq.score.spectra import CepstralSettings
 
 FloatArray = NDArray[np.float64]

@@ -1,23 +1,15 @@
 """One metric over one recipe: matches what belongs together, scores it, and counts what could not be scored."""
 
 import importlib
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from audioptq.audio.manifest import check_unique, source_of
 from audioptq.errors import UserError
-from audioptq.score.guard import NOT_SCORABLE
-from audioptq.score.inputs import (
-    AUDIO_COLUMNS,
-    MANIFEST_COLUMNS,
-    PROMPT_COLUMNS,
-    Embeddings,
-    ScoreInputs,
-    check_clips,
-    damaged,
-)
+from audioptq.score.embeddings import Embeddings, Paths, evaluator_metadata
+from audioptq.score.guard import NOT_SCORABLE, damaged
+from audioptq.score.inputs import AUDIO_COLUMNS, MANIFEST_COLUMNS, PROMPT_COLUMNS, ScoreInputs, check_clips
 from audioptq.score.table import metric_info, validate
 
 
@@ -26,8 +18,8 @@ def score_metric(
     *,
     manifest: pd.DataFrame,
     prompts: pd.DataFrame,
-    generated: str | Path | None = None,
-    target: str | Path | None = None,
+    generated: Paths | None = None,
+    target: Paths | None = None,
     baseline: pd.DataFrame | None = None,
     n_replicates: int = 200,
     seed: int = 0,
@@ -39,8 +31,10 @@ def score_metric(
         metric: Metric id.
         manifest: The recipe's clips, as `inputs.read_manifest` returns them.
         prompts: The prompts of these clips.
-        generated: Embedding file of the recipe's clips, for metrics that have an embedder.
-        target: Embedding file of the prompts' text or of the references, for metrics that have an embedder.
+        generated: Embedding file of the recipe's clips, or several that share the clips among them (one per generate
+            shard), for metrics that have an embedder.
+        target: Embedding file of the prompts' text or of the references, or published statistics in their place
+            (`mean` and `covariance` for a Fréchet distance, `probabilities` for KL), for metrics that have an embedder.
         baseline: Manifest of the full-precision recipe, same clips and seed, for metrics that compare audio with audio.
         n_replicates: Bootstrap replicates of a set-level metric; 0 for none.
         seed: Seed of the bootstrap.
@@ -83,14 +77,18 @@ def score_metric(
 
 def _check_files(files: dict[str, Embeddings], clip_ids: list[str]) -> None:
     for embeddings in files.values():
-        check_clips({*embeddings.clip_ids, *embeddings.excluded}, clip_ids, embeddings.path)
-    embedders = {side: embeddings.metadata.get("embedder") for side, embeddings in files.items()}
-    if len(set(embedders.values())) > 1:
-        generated, target = files["generated"], files["target"]
-        raise damaged(
-            generated.path,
-            f"its embedder is {embedders['generated']!r}, that of {target.path} is {embedders['target']!r}",
-        )
+        if embeddings.has_clips:
+            check_clips({*embeddings.clip_ids, *embeddings.excluded}, clip_ids, embeddings.path)
+    if not files:
+        return
+    generated, target = (files[side] for side in ("generated", "target"))
+    own, other = (evaluator_metadata(embeddings.metadata) for embeddings in (generated, target))
+    if own.get("embedder") != other.get("embedder"):
+        named = f"{own.get('embedder')!r}, that of {target.path} is {other.get('embedder')!r}"
+        raise damaged(generated.path, f"its embedder is {named}")
+    for key in sorted(set(own) & set(other)):
+        if own[key] != other[key]:
+            raise damaged(generated.path, f"its {key} and those of {target.path} are not the same")
 
 
 def _check_table(frame: pd.DataFrame, columns: tuple[str, ...], source: str) -> None:

@@ -2,11 +2,12 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from audioptq.catalogue import evaluators
 from audioptq.errors import UserError
 
 COLUMNS = ("clip_id", "metric", "target", "value", "unit", "replicate", "note")
@@ -37,10 +38,27 @@ class MetricInfo:
     minimum: float = 0.0
 
 
+# What the statistics have in common, whichever evaluator's embeddings they are computed from.
+STATISTICS: dict[str, MetricInfo] = {
+    "clap": MetricInfo("1", True, "prompt", "CLAP score", "clap", minimum=-1.0),
+    "kl": MetricInfo("nat", False, "reference", "KL(generated‖reference)", "kl"),
+    "fd": MetricInfo("1", False, "reference", "FD", "frechet", set_level=True),
+    "fad": MetricInfo("1", False, "reference", "FAD", "frechet", set_level=True),
+}
+
+
+def _evaluated() -> dict[str, MetricInfo]:
+    """The metrics that evaluators declare, grouped by statistic."""
+    declared = [
+        (metric, entry["statistic"], replace(STATISTICS[entry["statistic"]], label=entry["label"], embedder=info.id))
+        for info in evaluators().values()
+        for metric, entry in info.metrics.items()
+    ]
+    return {metric: info for group in STATISTICS for metric, statistic, info in declared if statistic == group}
+
+
 METRICS: dict[str, MetricInfo] = {
-    "clap_mini": MetricInfo("1", True, "prompt", "CLAP score (mini)", "clap", embedder="clap_mini", minimum=-1.0),
-    "kl_mini": MetricInfo("nat", False, "reference", "KL(generated‖reference) (mini)", "kl", embedder="tagger_mini"),
-    "fd_mini": MetricInfo("1", False, "reference", "FD (mini)", "frechet", embedder="tagger_mini", set_level=True),
+    **_evaluated(),
     "mcd_db": MetricInfo("dB", False, "baseline", "MCD", "mcd"),
     "mcd_dtw_db": MetricInfo("dB", False, "baseline", "MCD, time-aligned", "mcd"),
     "lsd_db": MetricInfo("dB", False, "baseline", "LSD", "lsd"),
