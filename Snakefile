@@ -11,7 +11,11 @@ container: "docker://python:3.11-bookworm"
 
 
 include: "rules/common.smk"
+include: "rules/files.smk"
+include: "rules/access.smk"
+include: "rules/fetch.smk"
 include: "rules/prompts.smk"
+include: "rules/references.smk"
 include: "rules/calibrate.smk"
 include: "rules/quantize.smk"
 include: "rules/generate.smk"
@@ -22,6 +26,15 @@ include: "rules/train.smk"
 
 
 report: "workflow/report/workflow.rst"
+
+
+# Before any job: what has to be downloaded can be.
+onstart:
+    try:
+        check_downloads()
+    except UserError as error:
+        print(f"\nError: {error}\n", file=sys.stderr)
+        sys.exit(1)
 
 
 # The table, its figures and the report: everything else is made on the way there.

@@ -2,6 +2,7 @@ rule calibrate:
     input:
         code=library("calibrate"),
         model=model_files,
+        text_encoder=text_encoder_files,
         prompts=f"{RESULTS}/prompts/{DATASET}.calibration.parquet",
     output:
         stats=f"{RESULTS}/calibrate/{{model}}/act_stats.safetensors",

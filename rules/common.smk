@@ -3,15 +3,21 @@ import os
 import sys
 from types import SimpleNamespace
 
-from audioptq.config_check import check_config
+from audioptq.catalogue import evaluator_info, evaluators
+from audioptq.config_check import check_config, check_files
 from audioptq.errors import UserError
+from audioptq.fetch.weights import weights_entries
 from audioptq.imports import PACKAGE, library_files
 from audioptq.prompts.dataset import count_clips
 from audioptq.score.table import metric_info
 
+WEIGHTS_TABLE = f"{workflow.basedir}/workflow/weights.tsv"
+
 try:
     check_config(config, f"{workflow.basedir}/workflow/schemas/config.schema.yaml")
     N_CLIPS = count_clips(config["datasets"][config["dataset"]])
+    WEIGHTS = weights_entries(WEIGHTS_TABLE)
+    check_files(config, WEIGHTS)
 except UserError as error:
     # A user's mistake gets its paragraph, not a traceback.
     print(f"\nError: {error}\n", file=sys.stderr)
@@ -20,8 +26,8 @@ except UserError as error:
 RESULTS = config["results"]
 LOGS = f"{RESULTS}/logs"
 MODEL = config["model"]
-EVALUATORS = config["models"][MODEL]["evaluators"]
 DATASET = config["dataset"]
+DOWNLOADS = config["downloads"]
 SEEDS = config["generation"]["seeds"]
 NOISE_FLOOR_SEED = config["generation"]["noise_floor_seed"]
 BASELINE = "fp32"
@@ -32,7 +38,7 @@ wildcard_constraints:
     dataset="|".join(config["datasets"]),
     recipe="|".join(config["recipes"]),
     metric="|".join(config["metrics"]),
-    embedder="|".join(EVALUATORS),
+    embedder="|".join(evaluators()),
     seed="[0-9]+",
     shard="[0-9]{4}",
 
@@ -51,12 +57,6 @@ def score_code(wildcards):
     """Library files behind one metric; its module is imported by name, so no import statement leads to it."""
     path = PACKAGE / "score" / f"{metric_info(wildcards.metric).module}.py"
     return relative([*library("score"), *library_files(path), path])
-
-
-def model_files(wildcards):
-    """Configuration and weights of a model."""
-    path = config["models"][wildcards.model]["path"]
-    return [f"{path}/model_config.json", f"{path}/model.safetensors"]
 
 
 def manifests(wildcards):
@@ -79,10 +79,13 @@ def score_inputs(wildcards):
     info = metric_info(wildcards.metric)
     if info.embedder is None:
         return {"baseline": baseline_manifests(wildcards)}
-    folder = {"prompt": "captions", "reference": "references"}[info.target]
     clips = f"{RESULTS}/embed/{wildcards.model}/{wildcards.recipe}/seed{wildcards.seed}"
+    folder = "captions" if info.target == "prompt" else references_of(info.embedder)
     return {
-        "generated": f"{clips}/{info.embedder}.safetensors",
+        "generated": [
+            f"{clips}/{info.embedder}/{os.path.basename(path)[:-8]}.safetensors"
+            for path in manifests(wildcards)
+        ],
         "target": f"{RESULTS}/embed/{folder}/{DATASET}/{info.embedder}.safetensors",
     }
 
@@ -95,14 +98,12 @@ def runs():
 
 
 def scored_metrics():
-    """Selected metrics, without those that need references if the data set has none."""
-    has_references = config["datasets"][DATASET]["kind"] == "soundscapes" or config[
-        "datasets"
-    ][DATASET].get("reference_dir")
+    """Selected metrics, without those that need references if the data set has none for their evaluator."""
+    infos = {metric: metric_info(metric) for metric in config["metrics"]}
     return [
         metric
-        for metric in config["metrics"]
-        if has_references or metric_info(metric).target != "reference"
+        for metric, info in infos.items()
+        if info.target != "reference" or references_of(info.embedder)
     ]
 
 

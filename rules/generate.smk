@@ -4,6 +4,7 @@ rule generate:
     input:
         code=library("generate"),
         weights=f"{RESULTS}/quantize/{{model}}/{{recipe}}/weights.safetensors",
+        text_encoder=text_encoder_files,
         prompts=f"{RESULTS}/prompts/{DATASET}.parquet",
     output:
         f"{RESULTS}/generate/{{model}}/{{recipe}}/seed{{seed}}/shard-{{shard}}.parquet",

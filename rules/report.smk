@@ -39,7 +39,7 @@ rule report:
         f"{LOGS}/report.log",
     params:
         model=MODEL,
-        model_path=config["models"][MODEL]["path"],
+        model_path=model_folder(MODEL),
         recipes={name: config["recipes"][name] for name in config["run"]},
         report=config["report"],
         sampler=config["sampler"],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from audioptq.config_check import check_config
+from audioptq.config_check import check_config, check_files
 from audioptq.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -83,8 +83,16 @@ def test_the_shipped_differences_pass_on_top(path):
         ("sample", {}, ["`sample`", "'sampler'"]),
         ("sampler.step", 4, ["`sampler.step`", "'steps'"]),
         ("generation.batchsize", 4, ["`generation.batchsize`", "'batch_size'"]),
-        ("models.mini.evaluator", {}, ["`models.mini.evaluator`", "'evaluators'"]),
-        ("models.mini.evaluators.tager_mini", "x", ["models.mini.evaluators", "tager_mini", "tagger_mini"]),
+        ("models.mini.paths", "x", ["`models.mini.paths`", "'path'"]),
+        ("models.mini.hub", "a/b", ["models.mini"]),
+        ("models.other", {"hub": "a/b"}, ["models.other"]),
+        ("evaluators.tager_mini", {}, ["tager_mini", "tagger_mini"]),
+        ("evaluators.tagger_mini", {"variant": "maxi"}, ["'maxi'", "mini", "evaluators.tagger_mini.variant"]),
+        ("evaluators.tagger_mini", {"varient": "mini"}, ["`evaluators.tagger_mini.varient`", "'variant'"]),
+        ("report.published", [{"recipe": "fp32"}], ["report.published.0", "source"]),
+        ("report.published", [{"source": "a paper", "clap_minni": 1}], ["clap_minni", "'clap_mini'"]),
+        ("report.published", [{"source": "a paper", "clap_mini": "1"}], ["clap_mini", "number"]),
+        ("datasets.a", A_CSV_DATASET | {"audio": {"url": "file:///etc/passwd"}}, ["url"]),
         ("datasets.soundscapes.n_clip", 4, ["`datasets.soundscapes.n_clip`", "'n_clips'"]),
         ("datasets.a", A_CSV_DATASET | {"max_clip": 4}, ["`datasets.a.max_clip`", "'max_clips'"]),
         ("datasets.a", A_CSV_DATASET | {"columns": {"clip_id": "id"}}, ["datasets.a.columns", "caption"]),
@@ -120,6 +128,26 @@ def test_the_error_names_the_key_and_what_is_legal(path, value, words):
     text = str(caught.value)
     assert [word for word in words if word not in text] == [], text
     assert "\n" not in text
+
+
+def test_a_metric_that_takes_no_clips_as_long_is_refused():
+    config = changed("datasets.soundscapes.seconds_total", 10.5)
+    check_config(config, SCHEMA)
+    with pytest.raises(UserError, match=r"seconds_total` is 10\.5, and clap_laion takes at most 10 "):
+        check_config(config | {"metrics": ["clap_laion"]}, SCHEMA)
+
+
+def test_files_of_evaluators_are_known_by_name(tmp_path):
+    check_files(CONFIG, ["passt"])
+    check_files(changed("weights.passt", "a.pt"), ["passt"])
+    with pytest.raises(UserError, match=r"`weights` names 'pass', which is not defined\. Did you mean 'passt'"):
+        check_files(changed("weights.pass", "a.pt"), ["passt"])
+    (tmp_path / "stats.npz").write_bytes(b"")
+    for name in ("passt", str(tmp_path / "stats.npz")):
+        check_files(changed("datasets.a", A_CSV_DATASET | {"published_references": {"tagger_mini": name}}), ["passt"])
+    for entry, word in (({"tagger_mini": "stats.npz"}, "stats.npz"), ({"tager_mini": "passt"}, "tagger_mini")):
+        with pytest.raises(UserError, match=word):
+            check_files(changed("datasets.a", A_CSV_DATASET | {"published_references": entry}), ["passt"])
 
 
 def test_results_that_cannot_be_written_are_found_before_any_job(tmp_path):

@@ -16,10 +16,14 @@ LAYERS = (
     "artifacts",
     "console",
     "compat",
+    "device",
     "imports",
+    "catalogue",
+    "fetch",
     "audio",
     "soundscapes",
     "prompts",
+    "references",
     "models",
     "sampling",
     "calibrate",
@@ -94,7 +98,16 @@ def test_no_two_modules_import_each_other():
 
 
 @pytest.mark.parametrize(
-    "module", ["audioptq", "audioptq.score", "audioptq.artifacts", "audioptq.console", "audioptq.prompts.dataset"]
+    "module",
+    [
+        "audioptq",
+        "audioptq.score",
+        "audioptq.artifacts",
+        "audioptq.console",
+        "audioptq.prompts.dataset",
+        "audioptq.catalogue",
+        "audioptq.fetch.weights",
+    ],
 )
 def test_light_modules_load_no_torch(module):
     code = f"import sys, {module}; print('torch' in sys.modules)"
@@ -130,7 +143,16 @@ def test_a_scripts_files_are_found_directly_and_through_others(tmp_path):
             {"quantize/smooth.py", "calibrate/act_stats.py"},
             {"sampling/noise.py", "score/kl.py", "soundscapes/noise.py"},
         ),
-        ("embed_clips", {"embed/clap_mini.py", "models/word_encoder.py"}, {"quantize/linear.py", "sampling/noise.py"}),
+        (
+            "embed_clips",
+            {"embed/run.py", "embed/cache.py", "catalogue.py"},
+            {"quantize/linear.py", "sampling/noise.py"},
+        ),
+        (
+            "references",
+            {"references/worker.py", "prompts/dataset.py"},
+            {"models/mel_pca.py", "score/kl.py"},
+        ),
         ("prompts", {"prompts/synthesised.py", "soundscapes/render.py"}, {"models/mel_pca.py", "score/kl.py"}),
     ],
 )

@@ -10,9 +10,11 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
+from audioptq.catalogue import evaluator_info, evaluators
 from audioptq.errors import UserError
 from audioptq.quantize.recipe import LayerSpec, QuantRecipe
 from audioptq.quantize.select import choose_layers
+from audioptq.references.source import AudioSource
 from audioptq.score.table import metric_info
 
 
@@ -31,11 +33,47 @@ def check_config(config: Mapping[str, Any], schema_path: str | Path) -> None:
     for metric in config["metrics"]:
         metric_info(metric)
     _check_writable(config["results"])
+    for dataset in config["datasets"].values():
+        if dataset.get("audio"):
+            AudioSource.from_config(dataset["audio"])
+    for name, entry in config["evaluators"].items():
+        evaluator_info(name).variant(entry.get("variant"))
     _known("model", [config["model"]], config["models"])
     _known("dataset", [config["dataset"]], config["datasets"])
     _known("run", config["run"], config["recipes"])
     _check_generation(config)
+    _check_length(config)
+    _check_published(config["report"].get("published", []))
     _check_globs(config)
+
+
+def check_files(config: Mapping[str, Any], downloadable: Iterable[str]) -> None:
+    """Checks that what the config says of evaluators' files is about files that there are.
+
+    Args:
+        config: As `check_config` passed it.
+        downloadable: Names in workflow/weights.tsv.
+
+    Raises:
+        UserError: With the key, the legal names and the nearest one.
+    """
+    used = {name for info in evaluators().values() for names in info.weights.values() for name in names}
+    known = dict.fromkeys([*sorted(used), *downloadable])
+    _known("weights", config["weights"], known)
+    for dataset in config["datasets"].values():
+        for evaluator, name in dataset.get("published_references", {}).items():
+            evaluator_info(evaluator)
+            if not Path(name).is_file():
+                _known("published_references", [name], known)
+
+
+def _check_published(rows: Iterable[Mapping[str, Any]]) -> None:
+    for row in rows:
+        for key, value in row.items():
+            if key not in ("source", "recipe"):
+                metric_info(key)
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise UserError(f"`report.published` gives {key} the value {value!r}: a number is needed.")
 
 
 def _check_generation(config: Mapping[str, Any]) -> None:
@@ -57,12 +95,26 @@ def _check_generation(config: Mapping[str, Any]) -> None:
         )
 
 
+def _check_length(config: Mapping[str, Any]) -> None:
+    seconds = config["datasets"][config["dataset"]]["seconds_total"]
+    for metric in config["metrics"]:
+        embedder = metric_info(metric).embedder
+        limit = evaluator_info(embedder).max_seconds if embedder else None
+        if limit is not None and seconds > limit:
+            raise UserError(
+                f"`datasets.{config['dataset']}.seconds_total` is {seconds:g}, and {metric} takes at most {limit:g} "
+                f"seconds: set it to {limit:g} or less, or remove {metric} from `metrics`."
+            )
+
+
 def _check_globs(config: Mapping[str, Any]) -> None:
     recipes = [QuantRecipe.from_config(name, config["recipes"][name]) for name in config["run"]]
-    if any(recipe.layers != LayerSpec() for recipe in recipes):
-        from audioptq.models.layout import block_linears  # imports torch, which a plain config need not wait for
+    path = config["models"][config["model"]].get("path")  # a model that is yet to be downloaded has no header to read
+    if path is not None and any(recipe.layers != LayerSpec() for recipe in recipes):
+        from audioptq.models.files import weights_file  # imports torch, which a plain config need not wait for
+        from audioptq.models.layout import block_linears
 
-        candidates = block_linears(Path(config["models"][config["model"]]["path"]) / "model.safetensors")
+        candidates = block_linears(weights_file(path))
         for recipe in recipes:
             choose_layers(recipe, candidates)
 
