@@ -24,7 +24,7 @@ folder, rng = Path(sys.argv[1]), np.random.default_rng(0)
 evaluator = load_evaluator("log_mel", {})
 rows = []
 for index in range(6):
-    record = write_clip(folder / f"{index}.flac", rng.standard_normal((2, 88200)) * 0.1 ** index, 44100, 24)
+    record = write_clip(folder / f"{index}.flac", rng.standard_normal((2, 88200)) * 0.5 ** index, 44100, 24)
     rows.append({"clip_id": str(index), "path": record.path, "status": record.status})
 for name, clips in {"generated": rows, "target": rows}.items():
     write_tensors(folder / name, *embed_clips("log_mel", evaluator, clips, name))

@@ -31,7 +31,7 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="module", params=NAMES)
 def named(request, weights):
     """An evaluator's id and the evaluator."""
-    return request.param, load_evaluator(request.param, weights)
+    return request.param, load_evaluator(request.param, {key: str(path) for key, path in weights.items()})
 
 
 @pytest.fixture(scope="module")

@@ -91,7 +91,10 @@ def read_tokenizer(vocabulary: Path, merges: Path) -> Any:
     tokens = read_json(vocabulary)
     try:
         lines = [line for line in merges.read_text(encoding="utf-8").split("\n") if line]
-        pairs: list[Any] = [tuple(line.split(" ")) for line in lines if not line.startswith("#version")]
+    except (OSError, ValueError) as error:
+        raise _other_tokenizer(vocabulary, merges, str(error)) from error
+    pairs: list[Any] = [tuple(line.split(" ")) for line in lines if not line.startswith("#version")]
+    try:
         tokenizer = RobertaTokenizer(vocab=tokens, merges=pairs)
         found = len(tokenizer), tokenizer(KNOWN_TOKENS[0])["input_ids"]
     except Exception as error:  # the tokenizers library raises bare exceptions

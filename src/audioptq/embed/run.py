@@ -23,7 +23,7 @@ CLIPS_PER_BATCH = 8
 CAPTIONS_PER_BATCH = 64
 
 
-def load_evaluator(name: str, files: Mapping[str, Path], variant: str | None = None, device: str = "cpu") -> Any:
+def load_evaluator(name: str, files: Mapping[str, str | Path], variant: str | None = None, device: str = "cpu") -> Any:
     """Reads an evaluator's weights and lets it prove itself.
 
     Args:
@@ -38,7 +38,8 @@ def load_evaluator(name: str, files: Mapping[str, Path], variant: str | None = N
     """
     info = evaluator_info(name)
     module = importlib.import_module(f"audioptq.embed.{info.id}")
-    evaluator = module.load(files, info.variant(variant), device)
+    paths = {key: Path(path) for key, path in files.items()}
+    evaluator = module.load(paths, info.variant(variant), device)
     evaluator.self_test()
     return evaluator
 
