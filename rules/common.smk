@@ -1,6 +1,7 @@
 # Validation, wildcard constraints and helpers; no rules.
 import os
 import sys
+from functools import cache
 from types import SimpleNamespace
 
 from audioptq.catalogue import evaluator_info, evaluators
@@ -48,15 +49,20 @@ def relative(paths):
     return sorted({os.path.relpath(path) for path in paths})
 
 
-def library(script):
-    """Library files that a script uses; as inputs, an edit of one reruns the rule."""
-    return relative(library_files(f"{workflow.basedir}/scripts/{script}.py"))
+@cache
+def library(script, *modules):
+    """Library files that a script uses, with `modules` that it imports by name; as inputs, an edit of one reruns the rule."""
+    entries = [f"{workflow.basedir}/scripts/{script}.py", *modules]
+    return relative(
+        [*modules, *(file for entry in entries for file in library_files(entry))]
+    )
 
 
 def score_code(wildcards):
     """Library files behind one metric; its module is imported by name, so no import statement leads to it."""
-    path = PACKAGE / "score" / f"{metric_info(wildcards.metric).module}.py"
-    return relative([*library("score"), *library_files(path), path])
+    return library(
+        "score", PACKAGE / "score" / f"{metric_info(wildcards.metric).module}.py"
+    )
 
 
 def manifests(wildcards):

@@ -43,8 +43,7 @@ def text_encoder_files(wildcards):
 
 def embed_code(wildcards):
     """Library files behind one evaluator; its module is imported by name, so no import statement leads to it."""
-    path = evaluator_info(wildcards.embedder).path
-    return relative([*library("embed_clips"), *library_files(path), path])
+    return library("embed_clips", evaluator_info(wildcards.embedder).path)
 
 
 def evaluator_variant(wildcards):

@@ -34,6 +34,7 @@ rule report:
         markdown=f"{RESULTS}/report/table.md",
         latex=f"{RESULTS}/report/table.tex",
         comparisons=f"{RESULTS}/report/comparisons.csv",
+        metrics=f"{RESULTS}/report/metrics.json",
         scores=f"{RESULTS}/report/scores.parquet",
     log:
         f"{LOGS}/report.log",
@@ -45,7 +46,6 @@ rule report:
         sampler=config["sampler"],
         bootstrap=config["bootstrap"],
         dataset=DATASET,
-        cores=workflow.cores,
         fact_manifests=manifests_of(BASELINE, SEEDS[0]),
         noise_floor_seed=NOISE_FLOOR_SEED,
     message:

@@ -33,7 +33,7 @@ if __name__ == "__main__":
             listen=spread(files.prompts, params.report["listen_prompts"]),
             card=read_json(card) if card.exists() else {},
             published=params.report.get("published", ()),
-            facts=run_facts(params.sampler, params.dataset, params.cores, params.fact_manifests),
+            facts=run_facts(params.sampler, params.dataset, params.fact_manifests),
             title=params.report.get("title", ""),
             n_replicates=params.bootstrap["replicates"],
             bootstrap_seed=params.bootstrap["seed"],

@@ -1,5 +1,11 @@
 """What a job's log holds when it ends well, by a user's mistake, and by a bug; and progress without a terminal."""
 
+import os
+import pty
+import subprocess
+import sys
+import termios
+
 import pytest
 
 from audioptq import console
@@ -45,3 +51,35 @@ def test_progress_says_what_is_left(capsys, monkeypatch):
     assert [line.split(",")[0] for line in lines] == [f"count: {done}/6 it" for done in (3, 4, 5, 6)]
     assert lines[0].endswith("210 s left")
     assert "left" not in lines[-1]
+
+
+def test_progress_writes_at_most_a_line_a_minute_and_one_at_the_end(capsys, monkeypatch):
+    clock = iter(range(1000))  # every item takes a second
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
+    assert len(list(progress(range(200), "count", unit="clip"))) == 200
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == ["60/200", "120/200", "180/200", "200/200"]
+    assert lines[0] == "count: 60/200 clip, 1.00 clip/s, 140 s left"
+
+
+COUNT = "from audioptq.console import progress; list(progress(range(3), 'count', unit='clip'))"
+
+
+def test_progress_in_a_log_file_is_lines(tmp_path):
+    with (tmp_path / "log").open("w") as handle:
+        subprocess.run([sys.executable, "-c", COUNT], stderr=handle, check=True)
+    text = (tmp_path / "log").read_text()
+    assert text.startswith("count: 3/3 clip, ")
+    assert text.count("\n") == 1
+    assert "\r" not in text
+
+
+def test_progress_on_a_terminal_is_a_bar():
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    subprocess.run([sys.executable, "-c", COUNT], stderr=theirs, check=True)
+    text = os.read(ours, 10000).decode()
+    os.close(theirs)
+    os.close(ours)
+    assert "count: 100%|" in text
+    assert "\r" in text

@@ -195,7 +195,16 @@ def test_commands_name_what_exists(page: Path) -> None:
                 takes_value = word
             elif takes_value == "--configfile" and word.endswith(".yaml"):
                 assert word in EXPERIMENTS or (ROOT / word).exists(), f"{name_of(page)}: {line}"
-            elif takes_value in ("--cores", "--resources", "--quiet", "--profile", "--jobs", "--config"):
+            elif takes_value in (
+                "--cores",
+                "--resources",
+                "--quiet",
+                "--profile",
+                "--workflow-profile",
+                "--jobs",
+                "--config",
+                "--report",
+            ):
                 takes_value = "" if takes_value == "--cores" else takes_value
             else:
                 assert any(pattern.fullmatch(word) for pattern in known), f"{name_of(page)}: {line}: {word}"

@@ -34,11 +34,14 @@ LAYERS = (
     "config_check",
     "report",
     "train",
+    "status",
+    "cli",
 )
 FORBIDDEN = {
     "quantize": {"audio", "models", "sampling"},  # quantizes any torch module
     "score": {"models", "embed", "quantize", "generate"},  # scores any files
     "train": {"report"},
+    "status": {"models", "generate", "report", "train"},  # reads what they leave behind, and starts at once
     "report": {"models", "generate", "embed"},
 }
 # `config_check` and `train` read no configuration: the former is handed it, the latter has its settings passed.
@@ -106,6 +109,7 @@ def test_no_two_modules_import_each_other():
         "audioptq.console",
         "audioptq.prompts.dataset",
         "audioptq.catalogue",
+        "audioptq.status.run",
         "audioptq.fetch.weights",
     ],
 )

@@ -1,5 +1,6 @@
 """The whole pipeline as a user runs it: from nothing to the table, again, changed, killed, and misconfigured."""
 
+import json
 import os
 import random
 import re
@@ -88,6 +89,18 @@ def test_a_second_run_has_nothing_to_do_and_says_so_quickly(undisturbed: Run) ->
     result = undisturbed()
     assert "Nothing to be done" in result.stdout + result.stderr
     assert time.monotonic() - started < 60  # the bar is 15 s on a quiet machine; CI's is not
+
+
+def test_snakemakes_report_has_captions_and_categories(undisturbed: Run) -> None:
+    result = undisturbed("--report", "about.html")
+    assert result.returncode == 0, result.stdout + result.stderr
+    text = (undisturbed.folder / "about.html").read_text()
+    categories = json.loads(re.search(r"var categories = (\{.*?\});", text)[1])
+    files = [path for subcategories in categories.values() for paths in subcategories.values() for path in paths]
+    assert {"results/report/table.csv", "results/report/report.html"} <= set(files)
+    for caption in ("what each recipe costs and buys", "One row per recipe", "clips to listen to"):
+        assert caption in text
+    assert not re.search(r"<(script|link|img)[^>]+https?://", text)
 
 
 def test_changing_one_alpha_reruns_that_chain_and_the_report_alone(undisturbed: Run) -> None:

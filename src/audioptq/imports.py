@@ -1,6 +1,8 @@
 """Which library files a script uses: what the workflow watches, so that an edit reruns the stages that use it, and only those."""
 
 import ast
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -24,9 +26,14 @@ def library_files(script: str | Path) -> list[str]:
     return sorted(str(path) for path in found)
 
 
-def _imported(path: Path) -> list[Path]:
+def _imported(path: Path) -> tuple[Path, ...]:
+    return _imported_by(path.read_text(encoding="utf-8"))
+
+
+@cache  # by the source: files are shared by most scripts, and the workflow asks again for every one of them
+def _imported_by(source: str) -> tuple[Path, ...]:
     files: list[Path] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _statements(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -35,7 +42,15 @@ def _imported(path: Path) -> list[Path]:
             continue
         for name in names:
             files += _module_files(name)
-    return files
+    return tuple(files)
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Every statement under `node`; unlike `ast.walk`, without the expressions, which are most of a tree."""
+    for name in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for child in getattr(node, name, ()):
+            yield child
+            yield from _statements(child)
 
 
 def _module_files(name: str) -> list[Path]:

@@ -1,5 +1,6 @@
 """How a run was made, and which of its clips the page plays."""
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -13,15 +14,12 @@ from audioptq.artifacts import read_parquet
 PACKAGES = ("audioptq", "torch", "stable-audio-tools", "k-diffusion", "snakemake", "numpy")
 
 
-def run_facts(
-    sampler: Mapping[str, Any], dataset: str, n_threads: int, manifests: Sequence[str | Path]
-) -> dict[str, Any]:
+def run_facts(sampler: Mapping[str, Any], dataset: str, manifests: Sequence[str | Path]) -> dict[str, Any]:
     """Sampler, data set, words that never reached the model, machine and versions, for the page's last section.
 
     Args:
         sampler: The sampler's settings.
         dataset: Its name.
-        n_threads: Cores given to the run.
         manifests: Manifests of one recipe and seed.
     """
     facts: dict[str, Any] = {"data set": dataset, **{f"sampler {key}": value for key, value in sampler.items()}}
@@ -29,7 +27,7 @@ def run_facts(
     facts["words outside the vocabulary"] = (
         f"{dropped.sum()} words in {(dropped > 0).sum()} of {len(dropped)} captions were dropped (manifest column dropped_words)"
     )
-    facts["machine"] = f"{platform.machine()}, {_processor()}, {n_threads} cores given to the run"
+    facts["machine"] = f"{platform.machine()}, {_processor()}, {os.cpu_count()} cores"
     facts["Python"] = platform.python_version()
     for package in PACKAGES:
         try:

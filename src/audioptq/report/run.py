@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from audioptq.artifacts import read_json, read_parquet, write_parquet, write_text
+from audioptq.artifacts import read_json, read_parquet, write_json, write_parquet, write_text
 from audioptq.errors import UserError
 from audioptq.quantize.recipe import QuantRecipe
 from audioptq.report.aggregate import Plan
@@ -16,6 +16,7 @@ from audioptq.report.draw import draw_figures
 from audioptq.report.formats import measured_groups, to_latex, to_markdown
 from audioptq.report.html import render_page
 from audioptq.report.inputs import ReportInputs, excluded_clips, read_manifests, read_scores, without_floor
+from audioptq.report.metrics import main_numbers
 from audioptq.report.page import cautions
 from audioptq.report.published import read_published, reproductions, summary, warning
 from audioptq.report.results import Results
@@ -23,7 +24,7 @@ from audioptq.report.table import RecipeRow, build_table, to_csv
 
 
 def build_report(inputs: ReportInputs, output_dir: str | Path) -> pd.DataFrame:
-    """Writes `table.csv`, `.md` and `.tex`, `comparisons.csv`, `scores.parquet`, `figures/*.svg` and `report.html`.
+    """Writes `table.csv`, `.md` and `.tex`, `comparisons.csv`, `metrics.json`, `scores.parquet`, `figures/*.svg` and `report.html`.
 
     Returns:
         The table.
@@ -40,6 +41,7 @@ def build_report(inputs: ReportInputs, output_dir: str | Path) -> pd.DataFrame:
     head = list(filter(None, [summary(found, results.decimals, baseline), warning(found, baseline)]))
     write_text(output_dir / "table.csv", to_csv(table))
     write_text(output_dir / "comparisons.csv", to_csv(results.comparisons))
+    write_json(output_dir / "metrics.json", main_numbers(table, results.metrics))
     write_text(output_dir / "table.md", to_markdown(table, groups, inputs.baseline, note, published, head))
     write_text(output_dir / "table.tex", to_latex(table, groups, inputs.baseline, " ".join([*head, note]), published))
     write_parquet(output_dir / "scores.parquet", results.scores, {"model": inputs.model, "n_files": len(inputs.scores)})
