@@ -108,7 +108,7 @@ class World:
             "datasets": {"audiocaps": dataset | {"expect": {"clips": 3, "references": 2}}},
             "calibration": {"n_prompts": 1, "batch_size": 1},
             "sampler": {"steps": 2},
-            "generation": {"clips_per_shard": 2, "batch_size": 2},
+            "generation": {"clips_per_shard": 3, "batch_size": 2},
             "bootstrap": {"replicates": 100},
             "metrics": ["clap_laion", "kl_passt", "fd_openl3", "mcd_db"],
             "run": ["fp32", "w8a8_sqd"],
