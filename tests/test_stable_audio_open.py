@@ -112,7 +112,7 @@ class World:
             "bootstrap": {"replicates": 100},
             "metrics": ["clap_laion", "kl_passt", "fd_openl3", "mcd_db"],
             "run": ["fp32", "w8a8_sqd"],
-            "report": {"listen_prompts": 1},
+            "report": {"listen_prompts": 3},
         }
         (self.folder / "small.yaml").write_text(yaml.safe_dump(changes))
 
