@@ -111,7 +111,8 @@ def test_changing_one_alpha_reruns_that_chain_and_the_report_alone(undisturbed: 
         planned = undisturbed.planned()
     finally:
         del undisturbed.config["recipes"]
-    assert planned == {"quantize": 1, "generate": 2, "embed_clips": 2, "score": 5, "report": 1}
+    # Two shards, and both are embedded by two evaluators.
+    assert planned == {"quantize": 1, "generate": 2, "embed_clips": 4, "score": 5, "report": 1}
 
 
 @pytest.mark.parametrize(
