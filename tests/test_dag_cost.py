@@ -5,7 +5,7 @@ Seconds depend on the machine and on who else works there, so they are held agai
 """
 
 import csv
-import os
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +28,14 @@ RECIPES = [
 TOUCH = (
     "from snakemake.executors.touch import Executor; Executor.SLEEPING_TIME = 0; from snakemake.cli import main; main()"
 )
+# Runs a command from a small process: the peak memory of a child begins with that of the process that starts it.
+MEASURED = """
+import json, resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as handle:
+    json.dump({"code": code, "seconds": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss * 1024}, handle)
+"""
 
 pytestmark = pytest.mark.slow
 
@@ -79,14 +87,13 @@ class Plan:
             "1",
             *arguments,
         ]
-        printed = self.folder / "printed"
+        printed, measured = self.folder / "printed", self.folder / "measured.json"
         with printed.open("w") as handle:
-            process = subprocess.Popen(command, cwd=self.folder, stdout=handle, stderr=subprocess.STDOUT)
-            _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output = printed.read_text()
-        assert process.returncode == 0, output[-4000:]
-        return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, output)
+            runner = [sys.executable, "-c", MEASURED, str(measured)]
+            subprocess.run([*runner, *command], cwd=self.folder, stdout=handle, stderr=subprocess.STDOUT, check=True)
+        output, usage = printed.read_text(), json.loads(measured.read_text())
+        assert usage["code"] == 0, output[-4000:]
+        return Cost(usage["seconds"], usage["memory"], output)
 
     def pretend(self) -> None:
         """Leaves an empty file for every output, with the record of how it was made."""

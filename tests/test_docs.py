@@ -204,6 +204,7 @@ def test_commands_name_what_exists(page: Path) -> None:
                 "--jobs",
                 "--config",
                 "--report",
+                "--set-threads",
             ):
                 takes_value = "" if takes_value == "--cores" else takes_value
             else:
