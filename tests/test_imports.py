@@ -34,6 +34,7 @@ LAYERS = (
     "config_check",
     "report",
     "train",
+    "cluster",
     "status",
     "cli",
 )
