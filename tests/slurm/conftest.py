@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from string import Template
 
@@ -65,27 +66,28 @@ class Cluster:
                 daemon.kill()
                 daemon.wait()
         for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for node in NODES:
             for path in sorted((CGROUPS / "freezer").glob(f"slurm_{node}/**/"), reverse=True):
-                path.rmdir()
+                with suppress(OSError):  # the kernel has not let go of it; it is empty and in nobody's way
+                    path.rmdir()
         shutil.rmtree(self.folder)
 
     def ask(self, *command: str) -> str:
         """What a Slurm command prints; nothing if it fails."""
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False).stdout.strip()
 
-    def jobs(self, fields: str, *arguments: str) -> list[list[str]]:
+    def jobs(self, fields: str) -> list[list[str]]:
         """Fields of squeue's format for every job, running or ended."""
-        lines = self.ask("squeue", "--noheader", "--states=all", f"--format={fields}", *arguments).splitlines()
+        lines = self.ask("squeue", "--noheader", "--states=all", f"--format={fields}").splitlines()
         return [line.split("|") for line in lines]
 
-    def processes(self) -> list[int]:
-        """Processes of this machine that were started by one of the cluster's jobs, and daemons that are still there."""
-        mark = f"SLURM_CONF={self.folder}/slurm.conf".encode()
-        return [
-            int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if mark in _bytes(path).split(b"\0")
-        ]
+    def processes(self, *marks: str) -> list[int]:
+        """Processes of this machine that belong to the cluster, and have the environment variables `marks`."""
+        wanted = {mark.encode() for mark in (f"SLURM_CONF={self.folder}/slurm.conf", *marks)}
+        paths = Path("/proc").glob("[0-9]*/environ")
+        return [int(path.parent.name) for path in paths if wanted <= set(_bytes(path).split(b"\0"))]
 
     def _write_configuration(self) -> None:
         in_cgroups = os.geteuid() == 0 and (CGROUPS / "freezer").is_dir()

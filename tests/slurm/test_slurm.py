@@ -67,20 +67,30 @@ class Run:
         """Records of finished batches, and when they were written."""
         return {path: path.stat().st_mtime_ns for path in self.folder.glob("results/generate/**/*-batch-*.parquet")}
 
-    def first_record(self, driver: "subprocess.Popen[bytes]") -> Path:
-        """Waits for the first batch to be finished, of those that are not there yet."""
-        there, deadline = self.records(), time.monotonic() + 300
-        while not (records := self.records().keys() - there.keys()):
+    def pause_after_a_batch(self, driver: "subprocess.Popen[bytes]") -> tuple[str, str, list[int]]:
+        """Stops the clock of a generating job when it has finished its first batch: so slow a job cannot end by itself.
+
+        Returns:
+            The job's comment, its Slurm id, and the processes that stand still.
+        """
+        there, deadline = self.records(), time.monotonic() + 600
+        while not (new := {path: written for path, written in self.records().items() if path not in there}):
             assert driver.poll() is None, self.log()[-4000:]
             assert time.monotonic() < deadline, "no batch was finished"
             time.sleep(0.05)
-        return next(iter(records))
+        comment = comment_of(max(new, key=new.__getitem__))
+        job_id = job_ids(self.cluster, comment)[-1]
+        writers = scripts_of(self.cluster, job_id)
+        assert writers
+        for pid in writers:
+            os.kill(pid, signal.SIGSTOP)
+        return comment, job_id, writers
 
     def table(self) -> pd.DataFrame:
         return pd.read_csv(self.folder / "results/report/table.csv").drop(columns=TIMING)
 
 
-def what(record: Path) -> str:
+def comment_of(record: Path) -> str:
     """The comment of the Slurm job that writes a batch record."""
     *_, model, recipe, seed, _, name = record.parts
     return f"rule_generate_wildcards_{model}_{recipe}_{seed.removeprefix('seed')}_{name.split('-')[1]}"
@@ -89,6 +99,13 @@ def what(record: Path) -> str:
 def job_ids(cluster: "Cluster", comment: str) -> list[str]:
     """Slurm jobs of one of the workflow's, first to last."""
     return sorted((job_id for job_id, of in cluster.jobs("%i|%k") if of == comment), key=int)
+
+
+def scripts_of(cluster: "Cluster", job_id: str) -> list[int]:
+    """Processes of a Slurm job that run the script of its rule, not Snakemake."""
+
+    pids = cluster.processes(f"SLURM_JOB_ID={job_id}")
+    return [pid for pid in pids if b".snakemake/scripts/" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +147,9 @@ def cancelled(folder: Path, cluster: "Cluster", profile: str, local: object) -> 
     run = Run(folder / "cancelled", cluster)
     driver = run.start(profile, *QUICK)
     try:
-        record = run.first_record(driver)
-        job_id = job_ids(cluster, what(record))[-1]
+        comment, job_id, _ = run.pause_after_a_batch(driver)
+        finished = {path: written for path, written in run.records().items() if comment_of(path) == comment}
         cluster.ask("scancel", job_id)
-        finished = run.records()
         assert driver.wait(timeout=600) == 0, run.log()[-4000:]
     finally:
         driver.kill()
@@ -182,12 +198,7 @@ def test_a_killed_driver_leaves_no_job_that_writes_beside_its_successor(
 
     driver = run.start(profile, *QUICK)
     try:
-        record = run.first_record(driver)
-        orphan = job_ids(cluster, what(record))[-1]
-        writers = scripts_of(cluster, orphan)
-        assert writers
-        for pid in writers:
-            os.kill(pid, signal.SIGSTOP)  # a slow batch: else it might have ended before the next driver looks
+        comment, orphan, writers = run.pause_after_a_batch(driver)
         second = run(profile)
     finally:
         driver.kill()
@@ -199,7 +210,7 @@ def test_a_killed_driver_leaves_no_job_that_writes_beside_its_successor(
     assert run("--unlock", "--cores", "1").returncode == 0
     driver = run.start(profile, *QUICK)
     try:
-        while len(ids := job_ids(cluster, what(record))) == 0 or ids[-1] == orphan:
+        while job_ids(cluster, comment)[-1] == orphan:
             assert driver.poll() is None, run.log()[-4000:]
             time.sleep(0.05)
         assert not set(writers) & set(cluster.processes()), "the orphan and its successor are there at the same time"
@@ -218,17 +229,6 @@ def test_a_killed_driver_leaves_no_job_that_writes_beside_its_successor(
     dry = run("--dry-run", "--cores", "2")
     assert "Nothing to be done" in dry.stdout + dry.stderr
     assert "provenance" not in dry.stdout + dry.stderr
-
-
-def scripts_of(cluster: "Cluster", job_id: str) -> list[int]:
-    """Processes of a Slurm job that run the script of its rule, not Snakemake."""
-
-    def runs_a_script(pid: int) -> bool:
-        folder = Path(f"/proc/{pid}")
-        inside = f"SLURM_JOB_ID={job_id}".encode() in (folder / "environ").read_bytes().split(b"\0")
-        return inside and b".snakemake/scripts/" in (folder / "cmdline").read_bytes()
-
-    return [pid for pid in cluster.processes() if runs_a_script(pid)]
 
 
 def assert_one_at_a_time(cluster: "Cluster") -> None:
