@@ -1,3 +1,5 @@
+import atexit
+
 from audioptq import cluster
 from snakemake.utils import min_version
 
@@ -37,6 +39,11 @@ onstart:
     except UserError as error:
         print(f"\nError: {error}\n", file=sys.stderr)
         sys.exit(1)
+
+
+# Below Snakemake's own words, which come when it cannot lock.
+if workflow.is_main_process:
+    atexit.register(cluster.explain, RESULTS)
 
 
 onsuccess:

@@ -115,6 +115,49 @@ def test_without_an_answer_of_slurm_nothing_starts(
     cluster.claim("results/a", log)
 
 
+@pytest.mark.parametrize(
+    ("host", "pid", "locked", "expected"),
+    [
+        (
+            None,
+            os.getppid(),
+            True,
+            rf"process {os.getppid()} on .* is at work.*kill -INT {os.getppid()}.*Do not unlock",
+        ),
+        (None, os.getppid(), False, "is at work"),
+        (None, DEAD, True, rf"process {DEAD} .*was killed.*--unlock"),
+        (None, DEAD, False, "^$"),
+        ("elsewhere", DEAD, True, rf"can be seen on elsewhere alone: `ssh elsewhere ps -p {DEAD}`.*--unlock"),
+        ("elsewhere", DEAD, False, "^$"),
+        (None, os.getpid(), True, "^$"),
+    ],
+    ids=["alive", "alive-unlocked", "killed", "killed-unlocked", "elsewhere", "elsewhere-unlocked", "itself"],
+)
+def test_a_lock_is_explained(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    host: str | None,
+    pid: int,
+    locked: bool,
+    expected: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cluster.explain("results/a")  # nobody has been here
+    record = left_by(pid)
+    if host is not None:
+        record.write_text(
+            json.dumps({**json.loads(record.read_text(encoding="utf-8")), "host": host}), encoding="utf-8"
+        )
+    if locked:
+        cluster.LOCKS.mkdir()
+        (cluster.LOCKS / "0.output.lock").touch()
+    cluster.explain("results/a")
+    printed = capsys.readouterr().err
+    assert re.search(expected, printed, re.DOTALL)
+    assert ("results/a" in printed) == (expected != "^$")
+
+
 def test_a_driver_without_slurm_asks_nothing_of_it(command: Callable[[str, str], None], tmp_path: Path) -> None:
     log = tmp_path / "local.log"
     log.write_text("Provided cores: 2\n", encoding="utf-8")

@@ -16,6 +16,7 @@ LAYERS = (
     "artifacts",
     "console",
     "compat",
+    "gpu_claim",
     "device",
     "imports",
     "catalogue",

@@ -20,6 +20,7 @@ from audioptq.artifacts import read_json, write_json
 from audioptq.errors import UserError
 
 RECORDS = Path(".snakemake/drivers")
+LOCKS = Path(".snakemake/locks")
 RUN_ID = re.compile(r"SLURM run ID: (\S+)")
 SECONDS_TO_END = 300.0
 
@@ -81,6 +82,37 @@ def claim(results: str, logs: Sequence[str]) -> None:
     write_json(_record(results), asdict(driver))
 
 
+def explain(results: str) -> None:
+    """Says on standard error whose lock there is, if another driver's, and what to do; called when a snakemake ends.
+
+    Snakemake's own words for a refused driver name neither who holds the lock nor where, and offer to remove it.
+    """
+    driver, here = _read(results), socket.gethostname()
+    if driver is None or (driver.host, driver.pid) == (here, os.getpid()):
+        return
+    who = f"snakemake (process {driver.pid} on {driver.host})"
+    if driver.is_alive():
+        text = (
+            f"{who} is at work in {results}, and no other may start beside it. Wait until it has finished, or end it with "
+            f"`kill -INT {driver.pid}` and start again. Do not unlock the folder."
+        )
+    elif not _is_locked():
+        return
+    elif driver.host == here:
+        text = (
+            f"the {who} that was at work in {results} was killed; its lock is left. Start once with --unlock added, then as "
+            f"before: jobs that it left in Slurm's queue are cancelled first, and what is finished is kept."
+        )
+    else:
+        text = (
+            f"{who} has locked {results}. Whether it is still at work can be seen on {driver.host} alone: "
+            f"`ssh {driver.host} ps -p {driver.pid}`. If it is, wait, or end it there with `kill -INT {driver.pid}`. If it is "
+            f"gone, or its machine is, start once with --unlock added, then as before: jobs that it left in Slurm's queue are "
+            f"cancelled first, and what is finished is kept."
+        )
+    print(f"\nNote: {text}\n", file=sys.stderr)
+
+
 def release(results: str) -> None:
     """Ends the claim; a driver that gave up with jobs still in Slurm's queue leaves its record to the next."""
     if not orphans(results):
@@ -129,6 +161,11 @@ def _cancel(results: str, jobs: list[SlurmJob]) -> None:
                 f"end. Ask `squeue` why; start again when they are gone."
             )
         time.sleep(1)
+
+
+def _is_locked() -> bool:
+    """Whether Snakemake's lock is there, of whatever folder."""
+    return LOCKS.is_dir() and any(LOCKS.iterdir())
 
 
 def _started(pid: int) -> str:
