@@ -8,9 +8,12 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from string import Template
+from typing import Any
 
 import pytest
 import yaml
+import yte
 
 from audioptq import cluster
 from audioptq.errors import UserError
@@ -175,6 +178,9 @@ def test_a_driver_that_gives_up_with_jobs_in_the_queue_leaves_them_to_the_next(
     command("squeue", "echo '9|RUNNING|rule_generate'")
     cluster.release("results/a")
     assert [job.job_id for job in cluster.orphans("results/a")] == ["9"]
+    command("squeue", "exit 1")
+    cluster.release("results/a")  # a finished run does not fail for that
+    assert cluster._record("results/a").exists()
 
 
 @pytest.mark.parametrize(
@@ -195,14 +201,23 @@ def test_status_is_asked_of_the_command_that_knows(
     assert cluster.status_command() == expected
 
 
-def test_every_rule_that_wants_a_gpu_goes_where_there_is_one() -> None:
-    yte = pytest.importorskip("yte")
+@pytest.fixture
+def slurm_profile() -> dict[str, Any]:
+    """The profile as Snakemake reads it."""
     with (ROOT / "profiles/slurm/config.yaml").open(encoding="utf-8") as file:
-        profile = yte.process_yaml(file, require_use_yte=True)
+        return yte.process_yaml(file, require_use_yte=True)
+
+
+def test_the_profile_keeps_what_the_default_one_says(slurm_profile: dict[str, Any]) -> None:
+    default = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text(encoding="utf-8"))
+    assert default.items() <= slurm_profile.items()
+
+
+def test_every_rule_that_wants_a_gpu_goes_where_there_is_one(slurm_profile: dict[str, Any]) -> None:
     rules = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("rules/*.smk"))
     bodies = dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", rules, re.MULTILINE))
     assert len(bodies) > 10
-    asked = profile["set-resources"]
+    asked = slurm_profile["set-resources"]
     assert set(asked) <= set(bodies), "the profile names a rule that is gone"
     assert {rule for rule, body in bodies.items() if "gpu=1" in body} <= {
         rule for rule in asked if "gpu" in asked[rule]
@@ -213,6 +228,19 @@ def test_every_rule_that_wants_a_gpu_goes_where_there_is_one() -> None:
         "fetch_model",
         "references",
     }
+
+
+def test_a_larger_shard_gets_more_time_and_not_more_memory(slurm_profile: dict[str, Any]) -> None:
+    def asked(rule: str, name: str, clips: int, attempt: int) -> float:
+        expression = Template(str(slurm_profile["set-resources"][rule][name]))
+        return eval(expression.substitute(CLIPS_PER_SHARD=clips, SAMPLER_STEPS=100), {"attempt": attempt})
+
+    assert asked("generate", "runtime", 250, 1) == pytest.approx(15 + 250 * 100 * 0.3 / 60)
+    for rule in ("generate", "embed_clips"):
+        assert asked(rule, "runtime", 500, 1) > asked(rule, "runtime", 250, 1)
+        assert asked(rule, "runtime", 250, 2) == 2 * asked(rule, "runtime", 250, 1)
+        assert asked(rule, "mem_mb", 500, 1) == asked(rule, "mem_mb", 250, 1) == 16000
+        assert asked(rule, "mem_mb", 250, 3) == 48000
 
 
 def test_every_line_of_a_site_has_its_effect() -> None:
@@ -226,8 +254,9 @@ def test_every_line_of_a_site_has_its_effect() -> None:
 @pytest.mark.slow
 def test_the_documented_commands_plan_a_run(tmp_path: Path) -> None:
     page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
-    commands = [line for body in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in body.splitlines()]
-    assert len(commands) == 3
+    lines = [line for body in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in body.splitlines()]
+    commands = {line for line in lines if line.startswith("snakemake")}
+    assert len(commands) == 2
     (tmp_path / "models").symlink_to(ROOT / "models")
     for line in commands:
         words = [*shlex.split(line), *([] if "--unlock" in line else ["--dry-run"]), "--directory", str(tmp_path)]

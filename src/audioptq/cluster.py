@@ -114,8 +114,12 @@ def explain(results: str) -> None:
 
 
 def release(results: str) -> None:
-    """Ends the claim; a driver that gave up with jobs still in Slurm's queue leaves its record to the next."""
-    if not orphans(results):
+    """Ends the claim; a driver that leaves jobs in Slurm's queue, or cannot ask, leaves its record to the next."""
+    try:
+        left = orphans(results)
+    except UserError:
+        return
+    if not left:
         _record(results).unlink(missing_ok=True)
 
 

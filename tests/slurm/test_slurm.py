@@ -249,6 +249,8 @@ def test_jobs_ask_for_what_their_rule_needs(cluster: Cluster, story: Story) -> N
     assert len(asked["scores_score"]) == 1  # of three
     memory = {job["JobId"]: job["MinMemoryNode"] for job in asked["generate"]}
     assert (memory[story.cancelled.job_id], memory[story.orphan.job_id]) == ("16000M", "32000M")
+    minutes = {job["JobId"]: job["TimeLimit"] for job in asked["generate"]}
+    assert (minutes[story.cancelled.job_id], minutes[story.orphan.job_id]) == ("00:15:00", "00:30:00")
 
 
 def assert_one_at_a_time(cluster: Cluster) -> None:
