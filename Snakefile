@@ -35,7 +35,7 @@ report: "workflow/report/workflow.rst"
 onstart:
     try:
         check_downloads()
-        cluster.claim(RESULTS, log)
+        record_unattended(since=cluster.claim(RESULTS, log, config))
     except UserError as error:
         print(f"\nError: {error}\n", file=sys.stderr)
         sys.exit(1)

@@ -122,6 +122,21 @@ def manifests_of(recipe, seed):
     return manifests(SimpleNamespace(model=MODEL, recipe=recipe, seed=seed))
 
 
+def record_unattended(since):
+    """Notes how files were made that jobs of a killed driver have finished since then; Snakemake leaves that to the driver, and
+    would see no later change of the config for them. Nothing to do if `since` is None.
+    """
+    for job in workflow.dag.jobs if since is not None else []:
+        files = [file for file in job.output if os.path.exists(file)]
+        is_unattended = files and min(map(os.path.getmtime, files)) >= since
+        if (
+            is_unattended
+            and not workflow.dag.needrun(job)
+            and not workflow.persistence.has_metadata(job)
+        ):
+            workflow.async_run(workflow.persistence.finished(job))
+
+
 def report_assets():
     """Template, style and script of the page: library files that no import names."""
     return relative((PACKAGE / "report").glob("report.*"))

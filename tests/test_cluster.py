@@ -16,10 +16,13 @@ import yaml
 import yte
 
 from audioptq import cluster
+from audioptq.artifacts import digest
 from audioptq.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 RUN_ID = "audioptq_1b2f1b82"
+CONFIG = {"run": ["fp32"]}
+SINCE = 1e9
 DEAD = 2**22 + 1  # above the highest process number of Linux
 
 
@@ -48,7 +51,7 @@ def log(tmp_path: Path) -> list[str]:
 
 def left_by(pid: int, run_id: str | None = RUN_ID, results: str = "results/a") -> Path:
     """The record of an earlier driver."""
-    driver = cluster.Driver(socket.gethostname(), pid, cluster._started(pid) or "1", run_id)
+    driver = cluster.Driver(socket.gethostname(), pid, cluster._started(pid) or "1", run_id, digest(CONFIG), SINCE)
     path = cluster._record(results)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(vars(driver)), encoding="utf-8")
@@ -57,7 +60,7 @@ def left_by(pid: int, run_id: str | None = RUN_ID, results: str = "results/a") -
 
 def test_a_driver_leaves_a_record_while_it_works(command: Callable[[str, str], None], log: list[str]) -> None:
     command("squeue", "true")
-    cluster.claim("results/a", log)
+    cluster.claim("results/a", log, CONFIG)
     record = json.loads(cluster._record("results/a").read_text(encoding="utf-8"))
     assert (record["pid"], record["run_id"]) == (os.getpid(), RUN_ID)
     assert not cluster._record("results").exists()
@@ -75,7 +78,7 @@ def test_jobs_of_a_killed_driver_are_cancelled_and_waited_for(
         "squeue", '[ "$2" = --name=audioptq_old ] || exit 1\ncat queue; [ -e told ] && rm -f queue && touch queue; true'
     )
     command("scancel", 'echo "$@" > told')
-    cluster.claim("results/a", log)
+    cluster.claim("results/a", log, CONFIG)
     assert (tmp_path / "told").read_text(encoding="utf-8") == "7 8\n"
     assert (tmp_path / "queue").read_text(encoding="utf-8") == ""
     printed = capsys.readouterr().err
@@ -91,7 +94,7 @@ def test_jobs_that_do_not_end_are_named(
     command("squeue", "echo '7|COMPLETING|rule_generate'")
     command("scancel", "true")
     with pytest.raises(UserError, match=r"Slurm jobs 7 .* do not end"):
-        cluster.claim("results/a", log)
+        cluster.claim("results/a", log, CONFIG)
     assert record.exists()
 
 
@@ -99,9 +102,20 @@ def test_a_driver_at_work_is_not_pushed_aside(command: Callable[[str, str], None
     command("squeue", "touch asked")
     left_by(os.getppid())
     with pytest.raises(UserError, match=rf"process {os.getppid()}\) is at work in results/a"):
-        cluster.claim("results/a", log)
+        cluster.claim("results/a", log, CONFIG)
     assert not Path("asked").exists()
-    cluster.claim("results/b", log)
+    cluster.claim("results/b", log, CONFIG)
+
+
+def test_only_with_the_same_config_is_the_work_of_a_killed_driver_this_one_s(
+    command: Callable[[str, str], None], log: list[str]
+) -> None:
+    command("squeue", "true")
+    assert cluster.claim("results/a", log, CONFIG) is None
+    left_by(DEAD)
+    assert cluster.claim("results/a", log, CONFIG) == SINCE
+    left_by(DEAD)
+    assert cluster.claim("results/a", log, {"run": ["w8a8_sqd"]}) is None
 
 
 @pytest.mark.parametrize("squeue", [None, "echo 'slurm_load_jobs error: Unable to contact controller' >&2; exit 1"])
@@ -112,10 +126,10 @@ def test_without_an_answer_of_slurm_nothing_starts(
     if squeue is not None:
         command("squeue", squeue)
     with pytest.raises(UserError, match="squeue" if squeue is None else "Unable to contact") as caught:
-        cluster.claim("results/a", log)
+        cluster.claim("results/a", log, CONFIG)
     assert str(record) in str(caught.value)
     record.unlink()
-    cluster.claim("results/a", log)
+    cluster.claim("results/a", log, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +179,7 @@ def test_a_driver_without_slurm_asks_nothing_of_it(command: Callable[[str, str],
     log = tmp_path / "local.log"
     log.write_text("Provided cores: 2\n", encoding="utf-8")
     left_by(DEAD, None)
-    cluster.claim("results/a", [str(log)])
+    cluster.claim("results/a", [str(log)], CONFIG)
     assert json.loads(cluster._record("results/a").read_text(encoding="utf-8"))["run_id"] is None
     cluster.release("results/a")
 
@@ -174,7 +188,7 @@ def test_a_driver_that_gives_up_with_jobs_in_the_queue_leaves_them_to_the_next(
     command: Callable[[str, str], None], log: list[str]
 ) -> None:
     command("squeue", "true")
-    cluster.claim("results/a", log)
+    cluster.claim("results/a", log, CONFIG)
     command("squeue", "echo '9|RUNNING|rule_generate'")
     cluster.release("results/a")
     assert [job.job_id for job in cluster.orphans("results/a")] == ["9"]

@@ -11,12 +11,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from audioptq.artifacts import read_json, write_json
+from audioptq.artifacts import digest, read_json, write_json
 from audioptq.errors import UserError
 
 RECORDS = Path(".snakemake/drivers")
@@ -34,12 +35,16 @@ class Driver:
         pid: Its process there.
         started: Clock ticks between the machine's start and its own: with `pid`, of no other process.
         run_id: Name of its Slurm jobs; None if it runs its jobs itself.
+        config: Digest of its configuration.
+        since: When it began, in seconds since the epoch.
     """
 
     host: str
     pid: int
     started: str
     run_id: str | None
+    config: str
+    since: float
 
     def is_alive(self) -> bool:
         """Whether it is at work on this machine; nobody can tell from another one."""
@@ -55,12 +60,17 @@ class SlurmJob:
     what: str
 
 
-def claim(results: str, logs: Sequence[str]) -> None:
+def claim(results: str, logs: Sequence[str], config: Mapping[str, Any]) -> float | None:
     """Makes this process the driver of a results folder; called when Snakemake holds its lock and has started no job.
 
     Args:
         results: The folder.
         logs: Snakemake's own log of this run, which names its Slurm jobs.
+        config: The run's configuration.
+
+    Returns:
+        When the driver before this one began, in seconds since the epoch, if it was killed and had the same configuration: what
+        its jobs have finished since, this run would have made the same way. Else None.
 
     Raises:
         UserError: If another driver is at work, or what a killed one left in Slurm's queue cannot be found or does not end.
@@ -77,9 +87,11 @@ def claim(results: str, logs: Sequence[str]) -> None:
         print(f"A killed run left Slurm jobs for {results}; they are cancelled: {listed}", file=sys.stderr)
         _cancel(results, left)
     found = RUN_ID.search("".join(Path(log).read_text(encoding="utf-8") for log in logs))
-    driver = Driver(socket.gethostname(), os.getpid(), _started(os.getpid()), found[1] if found else None)
+    run_id = found[1] if found else None
+    driver = Driver(socket.gethostname(), os.getpid(), _started(os.getpid()), run_id, digest(config), time.time())
     RECORDS.mkdir(parents=True, exist_ok=True)
     write_json(_record(results), asdict(driver))
+    return earlier.since if earlier is not None and earlier.config == driver.config else None
 
 
 def explain(results: str) -> None:
