@@ -6,6 +6,7 @@ import re
 import shlex
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from string import Template
@@ -276,3 +277,37 @@ def test_the_documented_commands_plan_a_run(tmp_path: Path) -> None:
         words = [*shlex.split(line), *([] if "--unlock" in line else ["--dry-run"]), "--directory", str(tmp_path)]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_what_jobs_of_a_killed_driver_finished_is_recorded(tmp_path: Path) -> None:
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    files = ["--configfile", str(ROOT / "config.yaml"), str(ROOT / "tests/config.tiny.yaml")]
+    prompts, records = "results/prompts/soundscapes.parquet", tmp_path / ".snakemake/metadata"
+    one_more = "results/embed/captions/soundscapes/clap_mini.safetensors"
+    left = tmp_path / cluster._record("results")
+
+    def command(*arguments: str) -> list[str]:
+        return ["snakemake", "--directory", str(tmp_path), "--cores", "2", *files, *arguments]
+
+    def snakemake(*arguments: str) -> str:
+        done = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command("--", prompts), cwd=ROOT, stdout=log, stderr=log) as driver,
+    ):
+        while not left.exists():
+            assert driver.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")
+            time.sleep(0.01)
+        record = json.loads(left.read_text(encoding="utf-8"))
+    assert (tmp_path / prompts).exists()
+    assert not left.exists()
+    for path in records.iterdir():
+        path.unlink()  # as if the driver had been killed before it learnt of the job's end
+    left.write_text(json.dumps({**record, "pid": DEAD}), encoding="utf-8")
+    assert "provenance" in snakemake("--dry-run", "--", prompts, one_more)
+    snakemake("--", prompts, one_more)
+    assert "provenance" not in snakemake("--dry-run", "--", prompts, one_more)
