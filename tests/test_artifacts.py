@@ -60,16 +60,16 @@ def test_the_final_name_never_shows_a_part(tmp_path):
 )
 def test_the_systems_refusals_are_explained(tmp_path, monkeypatch, code, words):
     path = tmp_path / "a.json"
-    write_json(path, 1)
+    write_json(path, {"a": 1})
 
     def refuse(_descriptor):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(UserError, match=words) as caught:
-        write_json(path, 2)
+        write_json(path, {"a": 2})
     assert str(path) in str(caught.value)
-    assert read_json(path) == 1
+    assert read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -93,7 +93,7 @@ def test_an_unwritable_folder_is_explained(tmp_path, monkeypatch):
 
     monkeypatch.setattr(artifacts.Path, "mkdir", refuse)
     with pytest.raises(UserError, match="No permission to write") as caught:
-        write_json(tmp_path / "sub" / "a.json", 1)
+        write_json(tmp_path / "sub" / "a.json", {})
     assert str(tmp_path / "sub" / "a.json") in str(caught.value)
 
 
@@ -107,7 +107,7 @@ def test_the_mode_follows_the_umask(tmp_path, mask):
     before = os.umask(mask)
     try:
         write_tensors(tmp_path / "a.safetensors", {"a": torch.ones(1)}, {})  # safetensors itself always writes 0600
-        write_json(tmp_path / "a.json", 1)
+        write_json(tmp_path / "a.json", {})
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~mask}

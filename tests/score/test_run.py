@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioptq.artifacts import read_parquet, read_tensors, write_parquet, write_tensors
+from audioptq.artifacts import file_digest, read_parquet, read_tensors, write_parquet, write_tensors
 from audioptq.audio.manifest import read_manifest
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.score.frechet import frechet_distance
@@ -159,6 +159,10 @@ def test_failures_of_either_side_and_files_of_zeros_are_notes(make_manifest, pro
     baseline.loc[[0, 1], "status"] = "silent"
     soundfile.write(manifest["path"][2], np.zeros((4800, 2)), 16000, subtype="PCM_24")
     soundfile.write(baseline["path"][3], np.zeros((4800, 2)), 16000, subtype="PCM_24")
+    manifest.loc[2, "sha256"], baseline.loc[3, "sha256"] = (
+        file_digest(manifest["path"][2]),
+        file_digest(baseline["path"][3]),
+    )
     _, metadata = score_metric("mcd_db", manifest=manifest, prompts=prompts, baseline=baseline)
     expected = {ids[0]: "non_finite", ids[1]: "baseline: silent", ids[2]: "silent", ids[3]: "baseline: silent"}
     assert metadata["not_scored"] == expected
