@@ -5,7 +5,7 @@ CORES ?= all
 BIN = $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: table env test check dag clean-results
+.PHONY: table env test chaos check dag clean-results
 
 table: env
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --rerun-incomplete
@@ -30,6 +30,10 @@ check: env
 
 test: check
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest
+
+# Fifty runs in which something fails; `CHAOS_SEEDS=17 make chaos` repeats one. Takes about half an hour on two cores.
+chaos: env
+	PATH="$(abspath $(BIN)):$$PATH" CHAOS_SEEDS=$${CHAOS_SEEDS:-1-50} $(BIN)/python -m pytest tests/chaos -rA --show-capture=no
 
 dag: env
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --rulegraph mermaid-js

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audioptq import artifacts
+from audioptq import artifacts, atomic
 from audioptq.artifacts import (
     atomic_path,
     read_json,
@@ -225,3 +225,23 @@ def test_a_file_digest_is_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     # FIPS 180-2, appendix B.1
     assert artifacts.file_digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_writer(tmp_path):
+    program = (
+        "import os, sys; from audioptq.artifacts import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half'); os._exit(9)"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.json")], env=environment)
+    left = list(tmp_path.iterdir())
+    assert len(left) == 1
+    mine = tmp_path / f".b.json.{atomic._HOST}.{os.getpid()}.tmp"
+    elsewhere = tmp_path / ".c.json.another-machine.1.tmp"
+    old = tmp_path / ".d.json.another-machine.1.tmp"
+    for path in (mine, elsewhere, old):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    write_json(tmp_path / "e.json", {})
+    assert set(tmp_path.iterdir()) == {mine, elsewhere, tmp_path / "e.json"}
