@@ -4,8 +4,10 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.slurm.conftest import cluster  # noqa: F401
 
 from tests.chaos.plan import Plan
 from tests.chaos.run_plan import Outcome, run_plan
@@ -25,6 +27,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
+def slurm_cluster(request: pytest.FixtureRequest) -> tuple[Any, str]:
+    """The one-machine cluster, or None and why there is none."""
+    try:
+        return request.getfixturevalue("cluster"), ""
+    except pytest.skip.Exception as reason:
+        return None, str(reason)
+
+
 @pytest.fixture(scope="session")
 def outcome_of(request: pytest.FixtureRequest, undisturbed: Run) -> Iterator[Callable[[int], Outcome]]:
     """Waits for the plan of a seed; those of all selected tests are under way, two at a time."""
@@ -34,7 +44,8 @@ def outcome_of(request: pytest.FixtureRequest, undisturbed: Run) -> Iterator[Cal
         futures: dict[int, Future[Outcome]] = {}
         for seed in seeds:
             plan = Plan.of(seed, list(undisturbed.config["run"]))
-            futures[seed] = pool.submit(run_plan, plan, undisturbed, parent / f"plan-{seed:05d}")
+            cluster, why_not = slurm_cluster(request) if plan.on_slurm else (None, "")
+            futures[seed] = pool.submit(run_plan, plan, undisturbed, parent / f"plan-{seed:05d}", cluster, why_not)
         yield lambda seed: futures[seed].result()
         for future in futures.values():
             future.cancel()

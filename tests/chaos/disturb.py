@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ COSTLY = ("prompts", "calibrate")
 
 def worker_killed(space: Workspace, draw: random.Random) -> str:
     driver = space.start()
-    pid = _some_worker(space, driver, draw)
+    pid = some_worker(space, driver, draw)
     if pid is not None:
         _kill(pid)
     driver.wait()
@@ -26,7 +27,7 @@ def worker_killed(space: Workspace, draw: random.Random) -> str:
 
 def driver_killed(space: Workspace, draw: random.Random) -> str:
     driver = space.start()
-    _some_worker(space, driver, draw)
+    some_worker(space, driver, draw)
     driver.kill()
     driver.wait()
     assert space.await_quiet(SECONDS_TO_DIE), "workers outlive their driver"
@@ -35,7 +36,7 @@ def driver_killed(space: Workspace, draw: random.Random) -> str:
 
 def interrupted(space: Workspace, draw: random.Random) -> str:
     driver = space.start()
-    _some_worker(space, driver, draw)
+    some_worker(space, driver, draw)
     driver.send_signal(signal.SIGINT)
     driver.wait()
     assert space.await_quiet(SECONDS_TO_DIE), "workers outlive an interrupted driver"
@@ -70,13 +71,13 @@ def bits_flipped(space: Workspace, draw: random.Random) -> str:
 def unreadable(space: Workspace, draw: random.Random) -> str:
     path = _some_file(space, draw)
     path.chmod(0)
-    space.damaged[path] = "unreadable"
+    space.damage(path)
     return str(path.relative_to(space.folder))
 
 
 def two_drivers(space: Workspace, draw: random.Random) -> str:
     first = space.start()
-    if _some_worker(space, first, draw) is None:
+    if some_worker(space, first, draw) is None:
         return "the run was over first"
     second = space.start("second.log")
     assert second.wait() != 0 or first.poll() is not None, "the second driver was let in"
@@ -98,9 +99,9 @@ DISTURBANCES: dict[str, Callable[[Workspace, random.Random], str]] = {
 }
 
 
-def _some_worker(space: Workspace, driver: object, draw: random.Random) -> int | None:
+def some_worker(space: Workspace, driver: "subprocess.Popen[bytes]", draw: random.Random) -> int | None:
     """One of the first workers, some time after its start."""
-    pid = space.await_worker(driver, draw.randrange(3))  # type: ignore[arg-type]
+    pid = space.await_worker(driver, draw.randrange(3))
     if pid is not None:
         time.sleep(draw.uniform(0, LONGEST_DELAY))
     return pid
@@ -128,5 +129,5 @@ def _damage(space: Workspace, draw: random.Random, change: Callable[[bytes], byt
     rots = draw.random() < 0.5  # in silence, with the time it had
     if rots:
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    space.damaged[path] = "altered"
+    space.damage(path)
     return f"{path.relative_to(space.folder)}{' in silence' if rots else ''}"

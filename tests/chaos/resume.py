@@ -31,13 +31,13 @@ def resume(space: Workspace) -> None:
 
 def unlock(space: Workspace) -> None:
     """Takes away the lock of a killed driver, as Snakemake says to one who starts another."""
-    if any((space.folder / ".snakemake/locks").iterdir()):
+    if space.locks():
         assert cure(space, space.finish()[1]), "a killed driver's lock is not explained"
 
 
 def cure(space: Workspace, output: str) -> bool:
     """Does what the messages of a failed run say; whether they said anything."""
-    if "cannot be locked" in output and "--unlock" in output:
+    if "--unlock" in output:
         assert not space.processes(), "a lock is called stale while a driver is at work"
         status, text = space.finish("--unlock")
         assert status == 0, text
@@ -48,7 +48,6 @@ def cure(space: Workspace, output: str) -> bool:
     named = {match[1] for match in DAMAGED.finditer(output)} | {match[1] for match in OTHER.finditer(output)}
     clips = {(match[1], match[2]) for match in DAMAGED_CLIP.finditer(output)}
     for path in named | {listed_in for _, listed_in in clips}:
-        space.remember()
         (space.folder / path).unlink(missing_ok=True)
     blamed = {space.folder / Path(path) for path in named | {clip for clip, _ in clips}}
     for path in blamed & space.damaged.keys():

@@ -3,7 +3,9 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tests.chaos import slurm
 from tests.chaos.checks import check
 from tests.chaos.disturb import DISTURBANCES
 from tests.chaos.plan import Plan
@@ -21,17 +23,30 @@ class Outcome:
     skipped: str = ""
 
 
-def run_plan(plan: Plan, undisturbed: Run, folder: Path) -> Outcome:
-    """Runs a plan in `folder`, which is removed afterwards."""
+def run_plan(plan: Plan, undisturbed: Run, folder: Path, cluster: Any = None, no_cluster: str = "") -> Outcome:
+    """Runs a plan in `folder`, which is removed afterwards.
+
+    Args:
+        plan: The plan.
+        undisturbed: The finished run that it starts from.
+        folder: A new one, as deep as that of `undisturbed`: inputs are named relative to it.
+        cluster: Where the plans on Slurm run; None if there is none.
+        no_cluster: Why.
+    """
     on_tmpfs = "disk full" in plan.kinds
     if on_tmpfs and not can_mount():
         return Outcome(plan, [], "a disk to fill needs the right to mount one")
+    if plan.on_slurm and cluster is None:
+        return Outcome(plan, [], no_cluster)
     outcome = Outcome(plan, [])
     with workspace(undisturbed, folder, on_tmpfs) as space:
         remove_part(space, plan)
+        if plan.on_slurm:
+            slurm.move_to(space, cluster)
+        disturbances = slurm.DISTURBANCES if plan.on_slurm else DISTURBANCES
         for step, kind in enumerate(plan.kinds):
             space.remember()
-            outcome.notes.append(DISTURBANCES[kind](space, plan.random(step)))
+            outcome.notes.append(disturbances[kind](space, plan.random(step)))
             unlock(space)
         space.remember()
         resume(space)

@@ -26,18 +26,18 @@ class Workspace:
         folder: The working directory.
         results: Its results.
         environment: Of the processes.
-        profile: Arguments that choose where jobs run.
-        damaged: Files that a plan damaged and that are still there.
-        kept: Digest and time of the clips and records of finished batches, by path.
+        arguments: Those that choose where jobs run.
+        damaged: Files that the plan damaged and no message has named yet: which file it was, and when.
+        kept: Finished batches by their record: digest and time of the record and of each clip.
     """
 
     def __init__(self, undisturbed: Run, folder: Path, on_tmpfs: bool) -> None:
         self.folder, self.results = folder, folder / "results"
         self.on_tmpfs = on_tmpfs
         self.environment = dict(os.environ)
-        self.profile: list[str] = ["--cores", "2"]
-        self.damaged: dict[Path, str] = {}
-        self.kept: dict[Path, tuple[str, int]] = {}
+        self.arguments: list[str] = ["--cores", "2"]
+        self.damaged: dict[Path, tuple[int, float]] = {}
+        self.kept: dict[Path, dict[Path, tuple[str, int]]] = {}
         if on_tmpfs:
             self.results.mkdir(parents=True)
             _mount("size=1g", self.results)
@@ -46,7 +46,7 @@ class Workspace:
     def command(self, *arguments: str) -> list[str]:
         command = self.run.command(*arguments)
         at = command.index("--cores")
-        command[at : at + 2] = self.profile
+        command[at : at + 2] = self.arguments
         return ["setpriv", *NO_PRIVILEGES, *command] if os.geteuid() == 0 else command
 
     def start(self, log: str = "driver.log") -> "subprocess.Popen[bytes]":
@@ -107,9 +107,17 @@ class Workspace:
             try:
                 clips = [record.parent.parent / path for path in pd.read_parquet(record)["path"]]
                 if not self.damaged.keys() & {record, *clips}:
-                    self.kept |= {path: (digest(path), path.stat().st_mtime_ns) for path in (record, *clips)}
+                    self.kept[record] = {path: fingerprint(path) for path in (record, *clips)}
             except (OSError, ValueError):  # damaged by this plan, or just being replaced
                 continue
+
+    def damage(self, path: Path) -> None:
+        """Notes that a file is no longer what it was: its batch may be generated again."""
+        self.damaged[path] = path.stat().st_ino, time.time()
+        self.kept = {record: files for record, files in self.kept.items() if path not in files}
+
+    def locks(self) -> list[Path]:
+        return list(self.folder.glob(".snakemake/locks/*"))
 
     def table(self) -> pd.DataFrame:
         return self.run.table().drop(columns=TIMING)
@@ -129,8 +137,9 @@ def can_mount() -> bool:
     return os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
 
 
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def fingerprint(path: Path) -> tuple[str, int]:
+    """Digest of a file and when it was written."""
+    return hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns
 
 
 @contextmanager
