@@ -6,11 +6,15 @@ from types import SimpleNamespace
 
 from audioptq.catalogue import evaluator_info, evaluators
 from audioptq.config_check import check_config, check_files
+from audioptq.console import DRIVER_VARIABLE
 from audioptq.errors import UserError
 from audioptq.fetch.weights import weights_entries
 from audioptq.imports import PACKAGE, library_files
 from audioptq.prompts.dataset import count_clips
 from audioptq.score.table import metric_info
+
+# Jobs end with the process that started them.
+os.environ[DRIVER_VARIABLE] = str(os.getpid())
 
 WEIGHTS_TABLE = f"{workflow.basedir}/workflow/weights.tsv"
 

@@ -23,7 +23,10 @@ if __name__ == "__main__":
         made_by = evaluator_digest(name, params.variant, snakemake.input.weights, snakemake.input.code)
         prompts, _ = read_parquet(snakemake.input.prompts)
         prompts = locate(prompts, snakemake.input.get("references"))
-        clips = prompts.rename(columns={"reference_path": "path"})[["clip_id", "path"]].to_dict("records")
+        named = prompts.rename(columns={"reference_path": "path", "reference_sha256": "sha256"})
+        clips = named.assign(listed_in=snakemake.input.prompts)[["clip_id", "path", "sha256", "listed_in"]].to_dict(
+            "records"
+        )
         tensors, metadata = embed_clips(name, evaluator, clips, "embed references", cached_rows(output, made_by))
         write_tensors(output, tensors, {**metadata, "made_by": made_by})
         keep(output)

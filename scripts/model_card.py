@@ -20,6 +20,6 @@ if __name__ == "__main__":
         trained = load_trained(*snakemake.input.networks)
         card = measure_card(trained, SamplerSettings(**params.sampler), **params.card)
         card |= {f"train_{network}_steps": params.training[network]["steps"] for network in ("dit", "tagger", "clap")}
-        write_json(snakemake.output.record, card)
+        write_json(snakemake.output.record, card, sealed=False)
         write_text(snakemake.output.page, card_page(card))
         log(str(card))

@@ -31,7 +31,7 @@ if __name__ == "__main__":
             act_stats=files.stats,
             activation_map=files.map,
             listen=spread(files.prompts, params.report["listen_prompts"]),
-            card=read_json(card) if card.exists() else {},
+            card=read_json(card, foreign=True) if card.exists() else {},
             published=params.report.get("published", ()),
             facts=run_facts(params.sampler, params.dataset, params.fact_manifests),
             title=params.report.get("title", ""),

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audioptq import artifacts
+from audioptq import artifacts, atomic
 from audioptq.artifacts import (
     atomic_path,
     read_json,
@@ -60,16 +60,16 @@ def test_the_final_name_never_shows_a_part(tmp_path):
 )
 def test_the_systems_refusals_are_explained(tmp_path, monkeypatch, code, words):
     path = tmp_path / "a.json"
-    write_json(path, 1)
+    write_json(path, {"a": 1})
 
     def refuse(_descriptor):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(UserError, match=words) as caught:
-        write_json(path, 2)
+        write_json(path, {"a": 2})
     assert str(path) in str(caught.value)
-    assert read_json(path) == 1
+    assert read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -93,7 +93,7 @@ def test_an_unwritable_folder_is_explained(tmp_path, monkeypatch):
 
     monkeypatch.setattr(artifacts.Path, "mkdir", refuse)
     with pytest.raises(UserError, match="No permission to write") as caught:
-        write_json(tmp_path / "sub" / "a.json", 1)
+        write_json(tmp_path / "sub" / "a.json", {})
     assert str(tmp_path / "sub" / "a.json") in str(caught.value)
 
 
@@ -107,7 +107,7 @@ def test_the_mode_follows_the_umask(tmp_path, mask):
     before = os.umask(mask)
     try:
         write_tensors(tmp_path / "a.safetensors", {"a": torch.ones(1)}, {})  # safetensors itself always writes 0600
-        write_json(tmp_path / "a.json", 1)
+        write_json(tmp_path / "a.json", {})
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~mask}
@@ -225,3 +225,23 @@ def test_a_file_digest_is_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     # FIPS 180-2, appendix B.1
     assert artifacts.file_digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_writer(tmp_path):
+    program = (
+        "import os, sys; from audioptq.artifacts import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half'); os._exit(9)"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.json")], env=environment)
+    left = list(tmp_path.iterdir())
+    assert len(left) == 1
+    mine = tmp_path / f".b.json.{atomic._HOST}.{os.getpid()}.tmp"
+    elsewhere = tmp_path / ".c.json.another-machine.1.tmp"
+    old = tmp_path / ".d.json.another-machine.1.tmp"
+    for path in (mine, elsewhere, old):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    write_json(tmp_path / "e.json", {})
+    assert set(tmp_path.iterdir()) == {mine, elsewhere, tmp_path / "e.json"}

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 import termios
@@ -83,3 +84,46 @@ def test_progress_on_a_terminal_is_a_bar():
     os.close(ours)
     assert "count: 100%|" in text
     assert "\r" in text
+
+
+JOB = """
+import sys, time
+from audioptq.console import job_log
+with job_log(sys.argv[1]):
+    print("at work", flush=True)
+    time.sleep(60)
+"""
+
+
+def start_job(driver, log):
+    environment = os.environ | {"AUDIOPTQ_DRIVER": str(driver)}
+    return subprocess.Popen([sys.executable, "-c", JOB, str(log)], env=environment, stdout=subprocess.PIPE)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system does not tell when another process ends")
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_job_ends_with_its_driver(tmp_path, end):
+    driver = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    job = start_job(driver.pid, tmp_path / "a.log")
+    assert job.stdout.readline() == b"at work\n"
+    assert job.poll() is None
+    driver.send_signal(end)  # and nobody has asked for its status yet
+    assert job.wait(timeout=30) != 0
+    driver.wait()
+    late = start_job(driver.pid, tmp_path / "b.log")
+    assert late.stdout.read() == b""
+    assert late.wait(timeout=30) != 0
+
+
+def test_a_log_that_cannot_be_written_hides_no_mistake(tmp_path, capsys):
+    log = tmp_path / "a.log"
+    log.mkdir()
+
+    def job():
+        with job_log(log) as line:
+            line("a word")
+            raise UserError("The disk is full.")
+
+    with pytest.raises(SystemExit):
+        job()
+    assert "Error: The disk is full." in capsys.readouterr().err

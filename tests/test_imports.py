@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[1]
 # A module imports only from those further up, and from its own.
 LAYERS = (
     "errors",
+    "seal",
+    "atomic",
     "artifacts",
     "console",
     "compat",
@@ -131,7 +133,7 @@ def relative(files):
 def test_a_scripts_files_are_found_directly_and_through_others(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import os\nfrom audioptq.artifacts import digest\n")
-    assert relative(library_files(script)) == {"__init__.py", "artifacts.py", "errors.py"}
+    assert relative(library_files(script)) == {"__init__.py", "artifacts.py", "atomic.py", "errors.py", "seal.py"}
     script.write_text("def main():\n    from audioptq.prompts import table\n")
     assert relative(library_files(script)) == {"__init__.py", "errors.py", "prompts/__init__.py", "prompts/table.py"}
     script.write_text("import numpy\nimport audioptq_else\n")

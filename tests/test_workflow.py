@@ -14,48 +14,13 @@ import pandas as pd
 import pytest
 import yaml
 
-REPOSITORY = Path(__file__).parents[1]
-TIMING = ["seconds_per_clip", "speedup"]
+from tests.workflow_run import REPOSITORY, TIMING, Run, copy_of, planned_jobs
+
 KILLS = 4
 COLUMNS = {"clip_id": "id", "caption": "text"}
 NO_SUCH_FILE = {"kind": "csv", "path": "nowhere.csv", "columns": COLUMNS, "seconds_total": 4.0}
 
 pytestmark = pytest.mark.slow
-
-
-class Run:
-    """One results folder and the configuration that fills it."""
-
-    def __init__(self, folder: Path, **changes: object) -> None:
-        self.folder = folder
-        self.config = yaml.safe_load((REPOSITORY / "tests/config.tiny.yaml").read_text()) | {
-            "results": "results",
-            **changes,
-        }
-        (folder / "models").symlink_to(REPOSITORY / "models")
-
-    def command(self, *arguments: str, cores: int = 2) -> list[str]:
-        experiment = self.folder / "experiment.yaml"
-        experiment.write_text(yaml.safe_dump(self.config))
-        files = [str(REPOSITORY / "config.yaml"), str(experiment)]
-        snakefile = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(self.folder)]
-        return [*snakefile, "--configfile", *files, "--cores", str(cores), *arguments]
-
-    def __call__(self, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(*arguments, cores=cores), capture_output=True, text=True, timeout=900)
-
-    def planned(self) -> dict[str, int]:
-        """Jobs that a run would start, by rule."""
-        return planned_jobs(self("--dry-run").stdout)
-
-    def table(self) -> pd.DataFrame:
-        return pd.read_csv(self.folder / "results/report/table.csv")
-
-
-def planned_jobs(output: str) -> dict[str, int]:
-    """Jobs by rule, from the table that a dry run prints."""
-    rows = re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)
-    return {rule: int(count) for rule, count in rows if rule not in ("total", "all")}
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +29,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
     result = run()
     assert result.returncode == 0, result.stderr[-4000:]
     return run
-
-
-def copy_of(run: Run, folder: Path) -> Run:
-    shutil.copytree(run.folder, folder, symlinks=True, dirs_exist_ok=True)
-    (folder / "models").unlink()
-    return Run(folder, **run.config)
 
 
 def test_the_table_has_a_whole_row_for_every_recipe(undisturbed: Run) -> None:

@@ -1,12 +1,12 @@
-"""One save and one load per kind of file: whole or absent, with how it was made inside."""
+"""One save and one load per kind of file: whole or absent, with how it was made and a seal inside.
 
-import errno
+What is written here carries a seal (`audioptq.seal`), and what is read here must carry it unbroken. Files that others wrote, and
+those that ship with the repository, have none: who reads such a file says `foreign=True`.
+"""
+
 import hashlib
 import json
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,76 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.atomic import atomic_path
+from audioptq.errors import DamagedArtifactError
+from audioptq.seal import OPEN_SEAL, SEAL_KEY, close_seal, is_sealed
 
 METADATA_KEY = "audioptq"
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary name beside `path`; on success it is flushed to disk and renamed, on failure removed.
-
-    A file that exists under its final name is therefore whole.
-
-    Raises:
-        UserError: If the folder is not writable or the disk is full.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.chmod(0o666 & ~_umask())  # safetensors writes files that only their owner can read
-        temporary.replace(path)
-    except OSError as error:
-        raise _explain_os_error(path, error) from error
-    except Exception as error:
-        # safetensors, libsndfile and torch hide a full disk behind errors of their own.
-        hidden = None if isinstance(error, UserError) else _hidden_os_error(error, temporary)
-        if hidden is None:
-            raise
-        raise _explain_os_error(path, hidden) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _hidden_os_error(error: Exception, temporary: Path) -> OSError | None:
-    """The system's error behind another library's: its number in the text, else what writing more to the file meets."""
-    number = re.search(r"os error (\d+)", str(error))
-    if number:
-        return OSError(int(number[1]), os.strerror(int(number[1])))
-    try:
-        with temporary.open("ab") as handle:
-            handle.write(bytes(1 << 16))
-            handle.flush()
-            os.fsync(handle.fileno())
-    except OSError as hidden:
-        return hidden
-    return None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _explain_os_error(path: Path, error: OSError) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(
-            f"The disk is full: {path} could not be written and nothing half-written was left. "
-            "Free some space, or set `results` in the config to a folder on a larger disk, and run again; "
-            "what is finished is kept."
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return UserError(
-            f"No permission to write {path}. Make the folder {path.parent} writable, or set `results` in the config "
-            "to a folder of yours, and run again."
-        )
-    return error
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -92,30 +27,43 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | Path, record: Any) -> None:
-    """Writes a small record as indented JSON; NaN and infinity are refused, since JSON has no word for them."""
-    write_text(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: str | Path, record: Mapping[str, Any], sealed: bool = True) -> None:
+    """Writes a small record as indented JSON; NaN and infinity are refused, since JSON has no word for them.
+
+    Args:
+        path: The file to write.
+        record: What to write.
+        sealed: False for files that other programs read, which a further key would disturb.
+    """
+    content = {**record, SEAL_KEY: OPEN_SEAL} if sealed else record
+    with atomic_path(path) as temporary:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")
+        if sealed:
+            close_seal(temporary)
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, foreign: bool = False) -> Any:
     """Reads a JSON record.
 
     Raises:
-        DamagedArtifactError: If the file is missing or is not JSON.
+        DamagedArtifactError: If the file is missing, altered, or is not JSON.
     """
+    _check_seal(path, foreign)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
+    return _without_seal(record) if isinstance(record, dict) else record
 
 
 def write_parquet(path: str | Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
     """Writes a table with its metadata in the file itself."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    encoded = {METADATA_KEY: _encode(metadata)}
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **encoded})
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **_unsealed(metadata)})
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
+        close_seal(temporary)
 
 
 def read_parquet(path: str | Path, columns: Sequence[str] = ()) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -124,6 +72,7 @@ def read_parquet(path: str | Path, columns: Sequence[str] = ()) -> tuple[pd.Data
     Raises:
         DamagedArtifactError: If the file is missing, truncated, altered, or lacks one of `columns`.
     """
+    _check_seal(path)
     try:
         table = pq.read_table(path)
         frame = table.to_pandas()
@@ -132,8 +81,7 @@ def read_parquet(path: str | Path, columns: Sequence[str] = ()) -> tuple[pd.Data
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise _damaged(path, f"the columns {', '.join(missing)} are absent (it has {', '.join(map(str, frame))})")
-    encoded = (table.schema.metadata or {}).get(METADATA_KEY.encode())
-    return frame, json.loads(encoded) if encoded else {}
+    return frame, _without_seal(json.loads(table.schema.metadata[METADATA_KEY.encode()]))
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
@@ -144,7 +92,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Any], metadata: Mappin
     """
     if not tensors:
         raise ValueError("no tensors to write")
-    encoded = {METADATA_KEY: _encode(metadata)}
+    encoded = _unsealed(metadata)
     with atomic_path(path) as temporary:
         if type(next(iter(tensors.values()))).__module__.startswith("torch"):
             from safetensors.torch import save_file as save_torch
@@ -156,32 +104,36 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Any], metadata: Mappin
             from safetensors.numpy import save_file as save_numpy
 
             save_numpy(dict(tensors), temporary, encoded)
+        close_seal(temporary)
 
 
-def read_tensors(path: str | Path, framework: str = "pt") -> tuple[dict[str, Any], dict[str, Any]]:
+def read_tensors(
+    path: str | Path, framework: str = "pt", foreign: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reads every tensor and the metadata; `framework` is `"pt"` (torch) or `"np"` (numpy, without importing torch).
 
     Raises:
-        DamagedArtifactError: If the file is missing or is not a whole safetensors file.
+        DamagedArtifactError: If the file is missing, altered, or is not a whole safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
+    _check_seal(path, foreign)
     try:
         with safe_open(str(path), framework=framework) as handle:
             metadata = handle.metadata() or {}
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}
     except (OSError, SafetensorError, ValueError) as error:
         raise _damaged(path, error) from error
-    return tensors, json.loads(metadata.get(METADATA_KEY, "{}"))
+    return tensors, _without_seal(json.loads(metadata.get(METADATA_KEY, "{}")))
 
 
 def read_tensor_metadata(path: str | Path) -> dict[str, Any]:
-    """Reads the metadata of a safetensors file and none of its tensors."""
+    """Reads the metadata of a safetensors file and none of its tensors; the seal, which is over all, is not checked."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="np") as handle:
-            return dict(json.loads((handle.metadata() or {}).get(METADATA_KEY, "{}")))
+            return _without_seal(json.loads((handle.metadata() or {}).get(METADATA_KEY, "{}")))
     except (OSError, SafetensorError, ValueError) as error:
         raise _damaged(path, error) from error
 
@@ -202,6 +154,24 @@ def file_digest(path: str | Path) -> str:
 
 def _encode(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _unsealed(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Metadata as files hold it, with the place for the seal."""
+    return {METADATA_KEY: _encode({**metadata, SEAL_KEY: OPEN_SEAL})}
+
+
+def _without_seal(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != SEAL_KEY}
+
+
+def _check_seal(path: str | Path, foreign: bool = False) -> None:
+    try:
+        sealed = is_sealed(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if not (sealed or foreign):
+        raise _damaged(path, "it carries no digest of its contents, as what this version of audioptq writes does")
 
 
 def _damaged(path: str | Path, why: object) -> DamagedArtifactError:

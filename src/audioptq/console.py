@@ -1,10 +1,13 @@
 """What the user sees while work goes on, and how a mistake reaches them."""
 
+import os
+import select
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +17,8 @@ from audioptq.errors import UserError
 
 Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 60.0
+# Process number of the driver; the Snakefile sets it.
+DRIVER_VARIABLE = "AUDIOPTQ_DRIVER"
 
 
 def progress(
@@ -45,24 +50,51 @@ def job_log(path: str | Path) -> Iterator[Callable[[str], None]]:
     """Keeps a job's log file and ends the process with one paragraph, not a traceback, on a user's mistake.
 
     Yields a function that writes a line to the log; a job that ends well leaves its seconds in the last one. A bug keeps its
-    traceback, in the log and on standard error.
+    traceback, in the log and on standard error. The process ends with its driver, so that a resumed run never meets a job of a
+    killed one.
     """
     started = time.monotonic()
+    _end_with_driver()
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as handle:
+    _write(path, "", "w")
 
-        def line(text: str) -> None:
-            handle.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-            handle.flush()
+    def line(text: str) -> None:
+        _write(path, f"{time.strftime('%H:%M:%S')} {text}\n", "a")
 
-        try:
-            yield line
-            line(f"done in {time.monotonic() - started:.2f} s")
-        except UserError as error:
-            line(str(error))
-            print(f"\nError: {error}\n", file=sys.stderr, flush=True)
-            sys.exit(1)
-        except Exception:
-            line(traceback.format_exc())
-            raise
+    try:
+        yield line
+        line(f"done in {time.monotonic() - started:.2f} s")
+    except UserError as error:
+        line(str(error))
+        print(f"\nError: {error}\n", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except Exception:
+        line(traceback.format_exc())
+        raise
+
+
+def _write(log: Path, text: str, mode: str) -> None:
+    # A log that finds no room on a full disk must not hide what the job has to say.
+    with suppress(OSError):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open(mode, encoding="utf-8") as handle:
+            handle.write(text)
+
+
+def _end_with_driver() -> None:
+    """Ends this process as soon as its driver is gone; where the system cannot tell (other than Linux), nothing is done."""
+    driver = os.environ.get(DRIVER_VARIABLE)
+    if driver is None or not hasattr(os, "pidfd_open"):
+        return
+    try:
+        descriptor = os.pidfd_open(int(driver))
+    except ProcessLookupError:
+        os._exit(1)
+    threading.Thread(target=_wait_and_exit, args=[descriptor], daemon=True).start()
+
+
+def _wait_and_exit(descriptor: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.poll()
+    os._exit(1)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audioptq.artifacts import file_digest
-from audioptq.audio.clips import clip_file_name, read_clip, write_clip
+from audioptq.audio.clips import ListedClip, clip_file_name, read_clip, write_clip
 from audioptq.errors import DamagedArtifactError
 
 RATE_HZ = 16000
@@ -129,3 +129,24 @@ def test_a_clip_cut_in_its_middle_is_named(tmp_path):
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DamagedArtifactError, match=r"a\.flac cannot be read"):
         read_clip(path)
+
+
+@pytest.mark.parametrize("use", [ListedClip.read, ListedClip.digest])
+def test_a_clip_that_is_not_the_listed_one_is_named_with_its_list(tmp_path, use, sine):
+    path = tmp_path / "a.flac"
+    written = write_clip(path, sine(440.0), RATE_HZ, 24)
+    listed = ListedClip(str(path), written.sha256, "shard-0000.parquet")
+    use(listed)
+    other = write_clip(path, sine(440.0, level=0.4999) + sine(441.0, level=1e-5), RATE_HZ, 24)  # as whole as the first
+    assert other.sha256 != written.sha256
+    with pytest.raises(
+        DamagedArtifactError, match=r"a\.flac cannot be read.*Delete shard-0000\.parquet, which lists it"
+    ):
+        use(listed)
+    path.unlink()
+    with pytest.raises(DamagedArtifactError, match=r"a\.flac cannot be read.*Delete shard-0000\.parquet"):
+        use(listed)
+
+
+def test_a_row_may_know_nothing_but_the_path(tmp_path):
+    assert ListedClip.of({"path": "a.flac", "sha256": None, "listed_in": float("nan")}) == ListedClip("a.flac")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from audioptq.artifacts import write_json, write_parquet, write_tensors
+from audioptq.artifacts import file_digest, write_json, write_parquet, write_tensors
 from audioptq.report.inputs import ReportInputs
 from audioptq.score.table import clip_table, set_table
 
@@ -182,13 +182,14 @@ def write_clips(folder, recipe, seed, clip_ids, captions, loss, silent) -> Path:
             if clip_id == silent
             else 0.4 * np.sin(2 * np.pi * (300 + 90 * index) * time**1.2) * np.exp(-2 * time) + noise
         )
-        soundfile.write(folder / f"{clip_id}.flac", np.clip(wave, -1, 1), SAMPLE_RATE, subtype="PCM_24")
+        file = folder / f"{clip_id}.flac"
+        soundfile.write(file, np.clip(wave, -1, 1), SAMPLE_RATE, subtype="PCM_24")
         rows.append(
             {
                 "clip_id": clip_id, "caption": captions[index], "reference_id": f"ref-{index // 2}", "seed": seed,
                 "path": f"{clip_id}.flac", "sample_rate": SAMPLE_RATE, "n_samples": len(time), "peak": 0.5, "gain": 1.0,
                 "clipped_fraction": 0.0, "status": "silent" if clip_id == silent else "ok",
-                "seconds": SECONDS.get(recipe, 0.35), "batch": 0, "sha256": "0" * 64,
+                "seconds": SECONDS.get(recipe, 0.35), "batch": 0, "sha256": file_digest(file),
             }
         )  # fmt: skip
     path = folder / "shard-000.parquet"

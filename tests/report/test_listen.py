@@ -7,6 +7,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from audioptq.audio.clips import ListedClip
 from audioptq.errors import DamagedArtifactError
 from audioptq.report import listen
 from audioptq.report.inputs import read_manifests
@@ -33,7 +34,7 @@ def test_audio_survives_to_the_last_of_16_bits():
 def test_stereo_44k_becomes_mono_16k(tmp_path):
     stereo = np.column_stack([tone(1000, 44_100), np.zeros(44_100)])
     soundfile.write(tmp_path / "a.wav", stereo, 44_100)
-    mono = listen.load_mono(tmp_path / "a.wav")
+    mono = listen.load_mono(ListedClip(str(tmp_path / "a.wav")))
     assert mono.shape == (16_000,)
     middle = slice(1000, -1000)
     assert np.abs(mono - tone(1000, 16_000) / 2)[middle].max() < 1e-3
@@ -41,13 +42,13 @@ def test_stereo_44k_becomes_mono_16k(tmp_path):
 
 def test_long_clips_are_cut(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(8000 * 20), 8000)
-    assert len(listen.load_mono(tmp_path / "a.wav")) == listen.MAX_SECONDS * listen.SAMPLE_RATE
+    assert len(listen.load_mono(ListedClip(str(tmp_path / "a.wav")))) == listen.MAX_SECONDS * listen.SAMPLE_RATE
 
 
 def test_broken_clip_is_named(tmp_path):
     (tmp_path / "a.flac").write_bytes(b"fLaC nothing")
     with pytest.raises(DamagedArtifactError, match=r"a\.flac"):
-        listen.load_mono(tmp_path / "a.flac")
+        listen.load_mono(ListedClip(str(tmp_path / "a.flac")))
 
 
 @pytest.mark.parametrize("hertz", [200.0, 1000.0, 5000.0])

@@ -1,8 +1,10 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from audioptq.artifacts import read_parquet, read_tensors, write_parquet, write_tensors
+from audioptq.artifacts import file_digest, read_parquet, read_tensors, write_parquet, write_tensors
 from audioptq.audio.manifest import read_manifest
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.score.frechet import frechet_distance
@@ -159,9 +161,24 @@ def test_failures_of_either_side_and_files_of_zeros_are_notes(make_manifest, pro
     baseline.loc[[0, 1], "status"] = "silent"
     soundfile.write(manifest["path"][2], np.zeros((4800, 2)), 16000, subtype="PCM_24")
     soundfile.write(baseline["path"][3], np.zeros((4800, 2)), 16000, subtype="PCM_24")
+    manifest.loc[2, "sha256"], baseline.loc[3, "sha256"] = (
+        file_digest(manifest["path"][2]),
+        file_digest(baseline["path"][3]),
+    )
     _, metadata = score_metric("mcd_db", manifest=manifest, prompts=prompts, baseline=baseline)
     expected = {ids[0]: "non_finite", ids[1]: "baseline: silent", ids[2]: "silent", ids[3]: "baseline: silent"}
     assert metadata["not_scored"] == expected
+
+
+@pytest.mark.parametrize("side", ["generated", "baseline"])
+def test_an_altered_clip_is_not_scored(make_manifest, prompts, manifest, side) -> None:
+    baseline = make_manifest("fp32")
+    altered, other = (manifest, baseline) if side == "generated" else (baseline, manifest)
+    shutil.copyfile(other["path"][1], altered["path"][1])
+    with pytest.raises(
+        DamagedArtifactError, match=rf"{altered['path'][1]} cannot be read.*Delete \S+\.parquet, which lists it"
+    ):
+        score_metric("lsd_db", manifest=manifest, prompts=prompts, baseline=baseline)
 
 
 def test_another_seed_is_refused_except_for_the_noise_floor(make_manifest, prompts) -> None:

@@ -1,9 +1,12 @@
 """Clips on disk: losslessly compressed, peak-normalised, with the gain that undoes it and what is wrong with them."""
 
+import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -76,17 +79,69 @@ def _flat_share(audio: np.ndarray, peak: float) -> float:
     return float((np.concatenate([pair, none], -1) | np.concatenate([none, pair], -1)).mean())
 
 
-def read_clip(path: str | Path) -> tuple[np.ndarray, int]:
-    """Audio `[channels, samples]` float32 as stored, and its sample rate.
+@dataclass(frozen=True)
+class ListedClip:
+    """A file of audio as a table lists it.
 
-    Raises:
-        DamagedArtifactError: If the file is missing or cannot be decoded to its end.
+    Attributes:
+        path: File.
+        sha256: Of the file, as listed; None for a user's own audio, of which nothing is recorded.
+        listed_in: The table.
     """
-    try:
-        audio, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise DamagedArtifactError(
-            f"The clip {path} cannot be read: {error}. Delete the manifest of its shard (shard-*.parquet in the folder above) "
-            "and run snakemake again: only the batch of this clip is generated anew."
-        ) from error
-    return audio.T, int(sample_rate)
+
+    path: str
+    sha256: str | None = None
+    listed_in: str | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "ListedClip":
+        """The clip of a table's row, which may lack all but `path`."""
+        found = {key: row.get(key) for key in ("sha256", "listed_in")}
+        return cls(str(row["path"]), **{key: value for key, value in found.items() if isinstance(value, str)})
+
+    def digest(self) -> str:
+        """SHA-256 of the file.
+
+        Raises:
+            DamagedArtifactError: If the file is missing or is not the one that is listed.
+        """
+        return self._digest_of(self._content())
+
+    def read(self) -> tuple[np.ndarray, int]:
+        """Audio `[channels, samples]` float32 as stored, and its sample rate.
+
+        Raises:
+            DamagedArtifactError: If the file is missing, is not the one that is listed, or cannot be decoded to its end.
+        """
+        content = self._content()
+        self._digest_of(content)
+        try:
+            audio, sample_rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+        except (OSError, RuntimeError) as error:
+            raise self._damaged(error) from error
+        return audio.T, int(sample_rate)
+
+    def _content(self) -> bytes:
+        try:
+            return Path(self.path).read_bytes()
+        except OSError as error:
+            raise self._damaged(error) from error
+
+    def _digest_of(self, content: bytes) -> str:
+        found = sha256(content).hexdigest()
+        if self.sha256 not in (None, found):
+            raise self._damaged("it is not the file that was written, as its digest shows")
+        return found
+
+    def _damaged(self, why: object) -> DamagedArtifactError:
+        cure = "If it is yours, replace it with a whole copy"
+        if self.listed_in is not None:
+            cure = f"Delete {self.listed_in}, which lists it,"
+        return DamagedArtifactError(
+            f"The clip {self.path} cannot be read: {why}. {cure} and run snakemake again: only what is damaged is made anew."
+        )
+
+
+def read_clip(path: str | Path) -> tuple[np.ndarray, int]:
+    """As `ListedClip.read`, for a file of which nothing is recorded."""
+    return ListedClip(str(path)).read()

@@ -22,11 +22,17 @@ def read_manifest(paths: Sequence[str | Path]) -> pd.DataFrame:
     shards = []
     for path in map(Path, paths):
         shard, _ = read_parquet(path, columns=COLUMNS)
-        shards.append(shard.assign(path=[str(path.parent / clip) for clip in shard["path"]]))
+        shards.append(located(shard, path))
     manifest = pd.concat(shards, ignore_index=True)
     manifest.attrs["source"] = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more shards"
     check_unique(manifest, source_of(manifest))
     return manifest
+
+
+def located(shard: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+    """A shard's manifest with the paths of its clips as they are from here, and the shard itself as `listed_in`."""
+    folder = Path(path).parent
+    return shard.assign(path=[str(folder / clip) for clip in shard["path"]], listed_in=str(path))
 
 
 def source_of(frame: pd.DataFrame, default: str = "the manifest") -> str:

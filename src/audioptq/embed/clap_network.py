@@ -88,7 +88,7 @@ def read_tokenizer(vocabulary: Path, merges: Path) -> Any:
     """
     from transformers import RobertaTokenizer
 
-    tokens = read_json(vocabulary)
+    tokens = read_json(vocabulary, foreign=True)
     try:
         lines = [line for line in merges.read_text(encoding="utf-8").split("\n") if line]
     except (OSError, ValueError) as error:

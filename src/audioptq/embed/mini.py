@@ -24,7 +24,7 @@ def read_network(
     Raises:
         DamagedArtifactError: If the file does not hold it.
     """
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read_tensors(path, foreign=True)
     try:
         network = build(metadata)
         network.load_state_dict(tensors)

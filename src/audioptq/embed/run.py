@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioptq.artifacts import file_digest
-from audioptq.audio.clips import read_clip
+from audioptq.audio.clips import ListedClip
 from audioptq.catalogue import evaluator_info
 from audioptq.console import progress
 from audioptq.embed.base import Evaluator, TextEvaluator
@@ -59,7 +58,7 @@ def embed_clips(
     Args:
         name: Id of the evaluator.
         evaluator: Ready to use.
-        clips: `clip_id`, `path` (null where there is no reference) and optionally `status` of each.
+        clips: `clip_id`, `path` (null where there is no reference) and optionally `status`, `sha256` and `listed_in` of each.
         description: For the progress bar.
         cached: Rows of an earlier run by the SHA-256 of the file they were made from (`cache.cached_rows`). A batch is taken
             from there whole or not at all.
@@ -69,9 +68,9 @@ def embed_clips(
     """
     excluded = {clip["clip_id"]: clip["status"] for clip in clips if clip.get("status") in UNUSABLE}
     excluded |= {clip["clip_id"]: "no audio" for clip in clips if clip["path"] is None}
-    paths = list(dict.fromkeys(str(clip["path"]) for clip in clips if clip["clip_id"] not in excluded))
-    digests = {path: file_digest(path) for path in paths}
-    rows = _rows(evaluator, paths, digests, description, cached or {})
+    files = {str(clip["path"]): ListedClip.of(clip) for clip in clips if clip["clip_id"] not in excluded}
+    digests = {path: file.digest() for path, file in files.items()}
+    rows = _rows(evaluator, list(files.values()), digests, description, cached or {})
     path_of = {clip["clip_id"]: str(clip["path"]) for clip in clips if clip["clip_id"] not in excluded}
     tensors = _stacked([clip["clip_id"] for clip in clips], path_of, rows, evaluator)
     metadata = {
@@ -85,15 +84,20 @@ def embed_clips(
 
 
 def _rows(
-    evaluator: Evaluator, paths: Sequence[str], digests: Mapping[str, str], description: str, cached: Mapping[str, Row]
+    evaluator: Evaluator,
+    files: Sequence[ListedClip],
+    digests: Mapping[str, str],
+    description: str,
+    cached: Mapping[str, Row],
 ) -> dict[str, Row]:
     rows: dict[str, Row] = {}
-    batches = [paths[first : first + CLIPS_PER_BATCH] for first in range(0, len(paths), CLIPS_PER_BATCH)]
+    batches = [files[first : first + CLIPS_PER_BATCH] for first in range(0, len(files), CLIPS_PER_BATCH)]
     for batch in progress(batches, description, unit="batch"):
-        if all(digests[path] in cached for path in batch):
-            rows |= {path: cached[digests[path]] for path in batch}
+        paths = [file.path for file in batch]
+        if all(digests[path] in cached for path in paths):
+            rows |= {path: cached[digests[path]] for path in paths}
         else:
-            rows |= dict(zip(batch, evaluator.embed([read_clip(path) for path in batch]), strict=True))
+            rows |= dict(zip(paths, evaluator.embed([file.read() for file in batch]), strict=True))
     return rows
 
 

@@ -65,7 +65,7 @@ def read_record(folder: Path, repo: str, revision: str, weights: str | None) -> 
     """
     if not (folder / RECORD).exists():
         return None
-    record: dict[str, Any] = read_json(folder / RECORD)
+    record: dict[str, Any] = read_json(folder / RECORD, foreign=True)  # downloads outlive versions
     keys = ["repo", "revision", "commit", "files"]
     well_formed = isinstance(record, dict) and list(record) == keys and isinstance(record["files"], dict)
     if not well_formed or len(record["files"]) != 2:

@@ -32,13 +32,14 @@ def soundscape_prompts(
         scene = _draw(index, split, seed, seconds_total, kind)
         clip_id = f"{split}-{seed}-{index:05d}"
         path = Path(audio_dir) / clip_file_name(clip_id)
-        write_clip(path, render(scene)[None], SAMPLE_RATE_HZ, BIT_DEPTH)
+        clip = write_clip(path, render(scene)[None], SAMPLE_RATE_HZ, BIT_DEPTH)
         rows.append(
             {
                 "clip_id": clip_id,
                 "caption": scene.caption,
                 "reference_id": clip_id,
                 "reference_path": str(path),
+                "reference_sha256": clip.sha256,
                 "seconds_total": seconds_total,
                 "kind": scene.kind,
                 "labels": "|".join(scene.labels),

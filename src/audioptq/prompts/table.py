@@ -7,7 +7,16 @@ import pandas as pd
 
 from audioptq.errors import UserError
 
-COLUMNS = ("clip_id", "caption", "reference_id", "reference_path", "seconds_total", "kind", "labels")
+COLUMNS = (
+    "clip_id",
+    "caption",
+    "reference_id",
+    "reference_path",
+    "reference_sha256",
+    "seconds_total",
+    "kind",
+    "labels",
+)
 
 
 def validate(prompts: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -39,7 +48,7 @@ def validate(prompts: pd.DataFrame, source: str) -> pd.DataFrame:
     seconds = prompts["seconds_total"].astype(float)
     if not seconds.map(math.isfinite).all() or (seconds <= 0).any():
         raise UserError(f"{source}: seconds_total must be above zero in every row.")
-    return prompts.loc[:, list(COLUMNS)].reset_index(drop=True)
+    return prompts.reindex(columns=list(COLUMNS)).reset_index(drop=True)
 
 
 def random_subset(prompts: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:

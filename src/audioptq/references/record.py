@@ -66,7 +66,7 @@ def load_record(blank: Record, folder: str | Path) -> Record:
         folder: Of clips and records.
     """
     try:
-        found: dict[str, Any] = read_json(_path(blank, folder))
+        found: dict[str, Any] = read_json(_path(blank, folder), foreign=True)  # downloads outlive versions
         record = Record(**found)
         if record.reference_id != blank.reference_id or record.fingerprint != blank.fingerprint:
             return blank

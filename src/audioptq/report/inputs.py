@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 
 from audioptq.artifacts import read_parquet
+from audioptq.audio.manifest import located
 from audioptq.errors import UserError
 from audioptq.score.table import COLUMNS as SCORE_COLUMNS
 from audioptq.score.table import METRICS, MetricInfo, metric_info
 
-MANIFEST_COLUMNS = ("clip_id", "seed", "path", "status", "seconds")
+MANIFEST_COLUMNS = ("clip_id", "seed", "path", "sha256", "status", "seconds")
 UNUSABLE = ("silent", "non_finite")
 SCORE_TYPES = {"value": "float64", "replicate": "Int64", "clip_id": object, "note": object}
 WHOLE_SET = "(the whole set)"
@@ -126,10 +127,9 @@ def read_manifests(manifests: Mapping[str, Sequence[str | Path]]) -> pd.DataFram
     for recipe, paths in manifests.items():
         for path in paths:
             frame, _ = read_parquet(path, MANIFEST_COLUMNS)
-            resolved = [str(Path(path).parent / clip) for clip in frame["path"]]
-            frames.append(frame.loc[:, list(MANIFEST_COLUMNS)].assign(recipe=recipe, path=resolved))
+            frames.append(located(frame.loc[:, list(MANIFEST_COLUMNS)], path).assign(recipe=recipe))
     if not frames:
-        return pd.DataFrame(columns=[*MANIFEST_COLUMNS, "recipe"])
+        return pd.DataFrame(columns=[*MANIFEST_COLUMNS, "listed_in", "recipe"])
     return pd.concat(frames).reset_index(drop=True)
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import soundfile
 from scipy.signal import resample_poly, stft
 
-from audioptq.errors import DamagedArtifactError
+from audioptq.audio.clips import ListedClip
 from audioptq.report.inputs import UNUSABLE
 
 SAMPLE_RATE = 16_000
@@ -41,20 +42,14 @@ class Example:
     clips: tuple[Clip, ...]
 
 
-def load_mono(path: str | Path) -> np.ndarray:
+def load_mono(clip: ListedClip) -> np.ndarray:
     """First `MAX_SECONDS` of a file, mixed to mono and resampled to `SAMPLE_RATE` if it is above: `[samples]`, float64.
 
     Raises:
-        DamagedArtifactError: If the file is missing or is not audio.
+        DamagedArtifactError: If the file is missing, is not the one that is listed, or is not audio.
     """
-    try:
-        samples, rate = soundfile.read(path, always_2d=True)
-    except (OSError, soundfile.SoundFileError) as error:
-        raise DamagedArtifactError(
-            f"The clip {path} cannot be read: {error}. Delete its shard's manifest and run snakemake again: "
-            "only what depends on it is generated anew."
-        ) from error
-    mono = samples[: int(MAX_SECONDS * rate)].mean(axis=1)
+    samples, rate = clip.read()
+    mono = samples[:, : int(MAX_SECONDS * rate)].mean(axis=0, dtype=np.float64)
     if rate != SAMPLE_RATE:
         shared = gcd(rate, SAMPLE_RATE)
         mono = resample_poly(mono, SAMPLE_RATE // shared, rate // shared)
@@ -117,7 +112,7 @@ def build_examples(
     examples, left_out, used = [], [], 0
     for clip_id in clip_ids:
         prompt = captions.loc[clip_id]
-        clips = _clips(clip_id, own, recipes, prompt.get("reference_path"))
+        clips = _clips(clip_id, own, recipes, _reference(prompt))
         size = sum(len(clip.audio) + len(clip.picture) for clip in clips)
         if used + size > max_bytes:
             left_out.append(clip_id)
@@ -127,16 +122,23 @@ def build_examples(
     return examples, left_out
 
 
-def _clips(clip_id: str, manifest: pd.DataFrame, recipes: Sequence[str], reference: object) -> list[Clip]:
+def _reference(prompt: "pd.Series[Any]") -> ListedClip | None:
+    if not isinstance(prompt.get("reference_path"), str):
+        return None
+    names = {"reference_path": "path", "reference_sha256": "sha256"}
+    return ListedClip.of(prompt.rename(names).to_dict())
+
+
+def _clips(clip_id: str, manifest: pd.DataFrame, recipes: Sequence[str], reference: ListedClip | None) -> list[Clip]:
     waves: dict[str, np.ndarray | None] = {}
     notes = {}
     for recipe in recipes:
         if (recipe, clip_id) not in manifest.index:
             continue
         row = manifest.loc[(recipe, clip_id)]
-        waves[recipe] = None if row["status"] in UNUSABLE else load_mono(row["path"])
+        waves[recipe] = None if row["status"] in UNUSABLE else load_mono(ListedClip.of(row))
         notes[recipe] = "" if row["status"] == "ok" else str(row["status"]).replace("_", " ")
-    if isinstance(reference, str) and Path(reference).is_file():
+    if reference is not None and Path(reference.path).is_file():
         waves["reference"] = load_mono(reference)
         notes["reference"] = "not generated"
     return _encode(waves, notes)

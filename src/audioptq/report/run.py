@@ -41,7 +41,7 @@ def build_report(inputs: ReportInputs, output_dir: str | Path) -> pd.DataFrame:
     head = list(filter(None, [summary(found, results.decimals, baseline), warning(found, baseline)]))
     write_text(output_dir / "table.csv", to_csv(table))
     write_text(output_dir / "comparisons.csv", to_csv(results.comparisons))
-    write_json(output_dir / "metrics.json", main_numbers(table, results.metrics))
+    write_json(output_dir / "metrics.json", main_numbers(table, results.metrics), sealed=False)
     write_text(output_dir / "table.md", to_markdown(table, groups, inputs.baseline, note, published, head))
     write_text(output_dir / "table.tex", to_latex(table, groups, inputs.baseline, " ".join([*head, note]), published))
     write_parquet(output_dir / "scores.parquet", results.scores, {"model": inputs.model, "n_files": len(inputs.scores)})
@@ -62,6 +62,7 @@ def gather(inputs: ReportInputs) -> Results:
             f"({', '.join(inputs.recipes)}). Add it to the list of recipes: ratios and differences refer to it."
         )
     prompts, _ = read_parquet(inputs.prompts, ("clip_id", "caption", "reference_id"))
+    prompts["listed_in"] = str(inputs.prompts)
     _check_listen(prompts, inputs)
     scores, metrics = read_scores(inputs.scores)
     scores = scores[scores["recipe"].isin(list(inputs.recipes))]

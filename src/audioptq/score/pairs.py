@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audioptq.audio.clips import read_clip
+from audioptq.audio.clips import ListedClip
 from audioptq.audio.manifest import source_of
 from audioptq.console import progress
 from audioptq.errors import DamagedArtifactError
@@ -29,7 +29,7 @@ def read_original(clip: Any, source: str) -> FloatArray:
     Raises:
         DamagedArtifactError: If the file cannot be read or is not the one that the manifest describes.
     """
-    stored, sample_rate = read_clip(clip.path)
+    stored, sample_rate = ListedClip.of(clip._asdict()).read()
     found = f"{stored.shape[1]} samples at {sample_rate} Hz"
     listed = f"{clip.n_samples} samples at {clip.sample_rate} Hz"
     if found != listed:

@@ -33,7 +33,7 @@ def publish(
 ) -> None:
     """Writes a model directory in stable-audio-tools' layout, with the evaluators and the card beside it."""
     directory = Path(directory)
-    write_json(directory / "model_config.json", read_tensor_metadata(dit)["model_config"])
+    write_json(directory / "model_config.json", read_tensor_metadata(dit)["model_config"], sealed=False)
     names = {
         dit: "model.safetensors",
         tagger: "tagger_mini.safetensors",
