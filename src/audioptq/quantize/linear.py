@@ -1,4 +1,7 @@
-"""The quantized linear layer: stored integers, and a forward pass that simulates their arithmetic in float."""
+"""The quantized linear layer: stored integers, and a forward pass that simulates their arithmetic in float.
+
+`integer.linear.IntegerLinear` is the same layer with a product that runs on integers.
+"""
 
 from collections.abc import Mapping
 
@@ -11,7 +14,7 @@ from audioptq.quantize.granularity import act_granularity
 from audioptq.quantize.low_rank import LowRankBranch
 from audioptq.quantize.packing import packed_width, unpack
 from audioptq.quantize.primitives import choose_scale, dequantize, fake_quantize
-from audioptq.quantize.specs import LayerRecipe, WeightSpec
+from audioptq.quantize.specs import ActivationSpec, LayerRecipe, WeightSpec
 from audioptq.quantize.weights import COMPUTE_WEIGHT, quantize_weight, spread_scale
 
 BUFFERS = ("qdata", "scale", "weight", "bias", "smooth_scale", "smooth_row", "act_scale")
@@ -91,27 +94,41 @@ class QuantLinear(nn.Module):
             return torch.full((self.rows,), 1 / self.rows, dtype=torch.float64)
         return torch.bincount(torch.tensor(self._rows), minlength=self.rows) / len(self._rows)
 
+    @property
+    def compute_spec(self) -> WeightSpec:
+        """What the integers that meet the activations are: those stored, or what each row requantizes them to."""
+        is_requantized = self.qdata is not None and not self.recipe.is_folded
+        return COMPUTE_WEIGHT if is_requantized else self._weight_spec()
+
     def forward(self, x: Tensor) -> Tensor:
         """`[batch, ..., in]` -> `[batch, ..., out]`."""
-        row = self._row()
-        operand = self.operand(x, row)
-        y = product(operand, self._weight_of(row, operand.dtype)).to(x.dtype)
+        y = self.quantized_product(x, self._row())
         if self.low_rank is not None:
             y = y + self.low_rank(x.to(self._float_dtype(x))).to(x.dtype)
         return y if self.bias is None else y + self.bias
 
+    def quantized_product(self, x: Tensor, row: int) -> Tensor:
+        """`Q_a(x / s) W_s^T` in the dtype of `x`, without branch and bias."""
+        operand = self.operand(x, row)
+        return product(operand, self._weight_of(row, operand.dtype)).to(x.dtype)
+
     def operand(self, x: Tensor, row: int) -> Tensor:
         """`Q_a(x / s)`: what meets the compute weight; not quantized, in the recipe's float type, if it says so."""
-        if self.smooth_scale is not None:
-            x = x / self.smooth_scale[row].to(x.dtype)
+        x = self.smoothed(x, row)
         spec = self.recipe.activation
         if spec is None:
             return x.to(self._float_dtype(x))
+        return fake_quantize(x, self.activation_scale(x, row, spec), spec.bits)
+
+    def smoothed(self, x: Tensor, row: int) -> Tensor:
+        """`x / s`."""
+        return x if self.smooth_scale is None else x / self.smooth_scale[row].to(x.dtype)
+
+    def activation_scale(self, smoothed: Tensor, row: int, spec: ActivationSpec) -> Tensor:
+        """The scale of `x / s`, static or from the live tensor; it broadcasts against it."""
         if self.act_scale is not None:
-            scale = self.act_scale[row].to(x.dtype)
-        else:
-            scale = choose_scale(act_granularity(spec).absmax(x), spec.bits)
-        return fake_quantize(x, scale, spec.bits)
+            return self.act_scale[row].to(smoothed.dtype)
+        return choose_scale(act_granularity(spec).absmax(smoothed), spec.bits)
 
     def compute_weight(self, row: int) -> Tensor:
         """The weight `[out, in]` that meets `x / s`, in float."""
