@@ -12,9 +12,10 @@ from audioptq.quantize.integer.int_mm import IntMm
 from audioptq.quantize.integer.onednn import OneDnn
 from audioptq.quantize.integer.proof import wrong_product
 from audioptq.quantize.integer.reference import Reference
+from audioptq.quantize.integer.triton_backend import TritonBackend
 from audioptq.quantize.primitives import qmax
 
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (OneDnn(), IntMm(), Reference())}
+BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (TritonBackend(), OneDnn(), IntMm(), Reference())}
 AUTO = "auto"
 # Slower than the float product that it would replace.
 NOT_AUTOMATIC = ("reference",)
