@@ -17,6 +17,7 @@ from audioptq.quantize.primitives import choose_scale, dequantize, fake_quantize
 from audioptq.quantize.specs import ActivationSpec, LayerRecipe, WeightSpec
 from audioptq.quantize.weights import COMPUTE_WEIGHT, quantize_weight, spread_scale
 
+CHANNELS_AT_ONCE = 256
 BUFFERS = ("qdata", "scale", "weight", "bias", "smooth_scale", "smooth_row", "act_scale")
 
 
@@ -144,7 +145,7 @@ class QuantLinear(nn.Module):
         scale = spread_scale(self.scale, stored, self._weight_spec())
         if self.recipe.is_folded:
             return stored, scale
-        return quantize_weight(self._smooth(dequantize(stored, scale), row), COMPUTE_WEIGHT)
+        return self._requantized(stored, scale, row)
 
     def effective_weight(self, row: int) -> Tensor:
         """What the layer as a whole multiplies the raw input by: `W_s / s`, plus the branch."""
@@ -156,6 +157,14 @@ class QuantLinear(nn.Module):
     def extra_repr(self) -> str:
         """What `print(model)` says."""
         return f"{self.in_features}, {self.out_features}, {self.recipe.to_config()}"
+
+    def _requantized(self, stored: Tensor, scale: Tensor, row: int) -> tuple[Tensor, Tensor]:
+        """`dequantize(stored) * s` as a compute weight; a few output channels at a time stay within the cache."""
+        channels = zip(
+            stored.split(CHANNELS_AT_ONCE), scale.expand(self.out_features, -1).split(CHANNELS_AT_ONCE), strict=True
+        )
+        parts = [quantize_weight(self._smooth(dequantize(*part), row), COMPUTE_WEIGHT) for part in channels]
+        return torch.cat([weight for weight, _ in parts]), torch.cat([scale for _, scale in parts])
 
     def _row(self) -> int:
         if self.rows == 1:

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -70,4 +69,6 @@ class TritonBackend:
 
 
 def _kernels() -> Any:
-    return import_module("audioptq.quantize.integer.triton_kernels")
+    from audioptq.quantize.integer import triton_kernels  # imports triton, which not every machine has
+
+    return triton_kernels
