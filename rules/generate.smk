@@ -17,6 +17,7 @@ rule generate:
         batch_size=config["generation"]["batch_size"],
         bit_depth=config["generation"]["bit_depth"],
         clips_per_shard=config["generation"]["clips_per_shard"],
+        compute=config["generation"]["compute"],
     message:
         "generate {wildcards.recipe}, seed {wildcards.seed}, shard {wildcards.shard}"
     script:

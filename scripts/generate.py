@@ -8,6 +8,7 @@ import torch
 from audioptq.artifacts import digest, file_digest, read_parquet, write_parquet
 from audioptq.console import job_log
 from audioptq.device import best_device
+from audioptq.generate.compute import use_compute
 from audioptq.generate.load import load_generator
 from audioptq.generate.shard import GenerationSettings, generate_shard
 from audioptq.models.files import folder_of
@@ -24,17 +25,20 @@ if __name__ == "__main__":
         model, recipe = load_generator(weights, folder_of(text_encoder))
         files = {"code": snakemake.input.code} | ({"text_encoder": text_encoder} if text_encoder else {})
         made_from = {name: digest([file_digest(path) for path in paths]) for name, paths in files.items()}
-        made_from |= {"recipe": recipe.digest, "weights": file_digest(weights)}
+        model = model.to(best_device())
+        compute, layers, line = use_compute(model.network, recipe, params.compute)
+        log(line)
+        made_from |= {"recipe": recipe.digest, "weights": file_digest(weights), "compute": digest(layers)}
         sampler = SamplerSettings(**params.sampler)
         settings = GenerationSettings(sampler, int(wildcards.seed), params.batch_size, params.bit_depth, made_from)
         prompts, _ = read_parquet(snakemake.input.prompts)
         first = int(wildcards.shard) * params.clips_per_shard
         clips_dir = Path(snakemake.output[0]).parent / "clips"
         manifest, metadata = generate_shard(
-            model.to(best_device()), prompts.iloc[first : first + params.clips_per_shard], settings,
+            model, prompts.iloc[first : first + params.clips_per_shard], settings,
             clips_dir=clips_dir, shard=f"shard-{wildcards.shard}",
         )  # fmt: skip
-        names = {"model": wildcards.model, "recipe": wildcards.recipe, "compute": recipe.compute}
+        names = {"model": wildcards.model, "recipe": wildcards.recipe, "compute": compute}
         write_parquet(snakemake.output[0], manifest, {**metadata, **names})
         counts = manifest["status"].value_counts().to_dict()
         log(f"{len(manifest)} clips on {model.device}, {manifest['seconds'].mean():.2f} s each; {counts}")

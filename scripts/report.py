@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audioptq.artifacts import read_json
-from audioptq.audio.manifest import by_recipe
+from audioptq.audio.manifest import by_recipe, compute_by_recipe
 from audioptq.console import job_log
 from audioptq.report.facts import run_facts, spread
 from audioptq.report.inputs import ReportInputs
@@ -27,6 +27,7 @@ if __name__ == "__main__":
             manifests=manifests,
             sizes=dict(zip(recipes, files.sizes, strict=True)),
             layers=dict(zip(recipes, files.layers, strict=True)),
+            compute=compute_by_recipe(manifests),
             noise_floor_seed=params.noise_floor_seed,
             act_stats=files.stats,
             activation_map=files.map,

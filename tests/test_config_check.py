@@ -113,6 +113,7 @@ def test_the_shipped_differences_pass_on_top(path):
         ("generation.seeds", [5, 1001], ["`generation.noise_floor_seed`", "1001"]),
         ("generation.seeds", [-1], ["generation.seeds.0", "-1"]),
         ("generation.bit_depth", 20, ["generation.bit_depth", "20", "16, 24"]),
+        ("generation.compute", "int8", ["generation.compute", "int8", "simulated", "integer"]),
         ("sampler.sigma_min", 600, ["`sampler.sigma_min`", "600", "sigma_max"]),
         ("sampler.sigma_max", 0.3, ["sampler.sigma_max", "0.3"]),
         ("sampler.name", "dpmpp-3m", ["sampler.name", "dpmpp-3m-sde"]),

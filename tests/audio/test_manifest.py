@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from audioptq.artifacts import write_parquet
-from audioptq.audio.manifest import by_recipe, read_manifest
+from audioptq.audio.manifest import by_recipe, compute_by_recipe, read_manifest
 from audioptq.errors import DamagedArtifactError
 
 
@@ -43,3 +43,20 @@ def test_manifests_are_grouped_by_the_recipe_they_name(tmp_path):
     assert by_recipe(paths) == {"fp32": [str(paths[0]), str(paths[2])], "w8a8": [str(paths[1])]}
     with pytest.raises(DamagedArtifactError, match="does not say its recipe"):
         by_recipe([shard(tmp_path / "x.parquet", ["x"])])
+
+
+def test_a_recipe_computed_on_integers_only_if_all_its_shards_did(tmp_path):
+    computes = {
+        "float": ["float"],
+        "integer": ["integer", "integer"],
+        "mixed": ["integer", "simulated"],
+        "silent": [None],
+    }
+    manifests = {
+        recipe: [
+            shard(tmp_path / f"{recipe}-{i}.parquet", ["a"], **({"compute": said} if said else {}))
+            for i, said in enumerate(shards)
+        ]
+        for recipe, shards in computes.items()
+    }
+    assert compute_by_recipe(manifests) == {"float": "float", "integer": "integer", "mixed": "simulated"}

@@ -1,6 +1,6 @@
 """Reads the manifest of generated clips, whose shards list what was generated and what became of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -48,6 +48,21 @@ def check_unique(frame: pd.DataFrame, source: str) -> None:
             f"{source} does not fit the run: the clip {twice.iloc[0]!r} occurs twice in it. "
             "Delete the file and run snakemake again."
         )
+
+
+def compute_by_recipe(manifests: Mapping[str, Sequence[str | Path]]) -> dict[str, str]:
+    """How the products of each recipe ran, as its shards' metadata say; `integer` only if all of them do.
+
+    Shards may be made on machines of different abilities. What was not on integers throughout is what the other shards
+    say, so that its time is not taken for that of integers. A recipe whose shards say nothing is left out.
+    """
+    found = {}
+    for recipe, paths in manifests.items():
+        said = {str(read_parquet(path)[1].get("compute", "")) for path in paths}
+        told = sorted(said - {"", "integer"}) or sorted(said - {""})
+        if told:
+            found[recipe] = told[0]
+    return found
 
 
 def by_recipe(paths: Sequence[str | Path]) -> dict[str, list[str]]:

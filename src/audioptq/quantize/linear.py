@@ -1,4 +1,7 @@
-"""The quantized linear layer: stored integers, and a forward pass that simulates their arithmetic in float."""
+"""The quantized linear layer: stored integers, and a forward pass that simulates their arithmetic in float.
+
+`integer.linear.IntegerLinear` is the same layer with a product that runs on integers.
+"""
 
 from collections.abc import Mapping
 
@@ -11,9 +14,10 @@ from audioptq.quantize.granularity import act_granularity
 from audioptq.quantize.low_rank import LowRankBranch
 from audioptq.quantize.packing import packed_width, unpack
 from audioptq.quantize.primitives import choose_scale, dequantize, fake_quantize
-from audioptq.quantize.specs import LayerRecipe, WeightSpec
+from audioptq.quantize.specs import ActivationSpec, LayerRecipe, WeightSpec
 from audioptq.quantize.weights import COMPUTE_WEIGHT, quantize_weight, spread_scale
 
+CHANNELS_AT_ONCE = 256
 BUFFERS = ("qdata", "scale", "weight", "bias", "smooth_scale", "smooth_row", "act_scale")
 
 
@@ -91,27 +95,41 @@ class QuantLinear(nn.Module):
             return torch.full((self.rows,), 1 / self.rows, dtype=torch.float64)
         return torch.bincount(torch.tensor(self._rows), minlength=self.rows) / len(self._rows)
 
+    @property
+    def compute_spec(self) -> WeightSpec:
+        """What the integers that meet the activations are: those stored, or what each row requantizes them to."""
+        is_requantized = self.qdata is not None and not self.recipe.is_folded
+        return COMPUTE_WEIGHT if is_requantized else self._weight_spec()
+
     def forward(self, x: Tensor) -> Tensor:
         """`[batch, ..., in]` -> `[batch, ..., out]`."""
-        row = self._row()
-        operand = self.operand(x, row)
-        y = product(operand, self._weight_of(row, operand.dtype)).to(x.dtype)
+        y = self.quantized_product(x, self._row())
         if self.low_rank is not None:
             y = y + self.low_rank(x.to(self._float_dtype(x))).to(x.dtype)
         return y if self.bias is None else y + self.bias
 
+    def quantized_product(self, x: Tensor, row: int) -> Tensor:
+        """`Q_a(x / s) W_s^T` in the dtype of `x`, without branch and bias."""
+        operand = self.operand(x, row)
+        return product(operand, self._weight_of(row, operand.dtype)).to(x.dtype)
+
     def operand(self, x: Tensor, row: int) -> Tensor:
         """`Q_a(x / s)`: what meets the compute weight; not quantized, in the recipe's float type, if it says so."""
-        if self.smooth_scale is not None:
-            x = x / self.smooth_scale[row].to(x.dtype)
+        x = self.smoothed(x, row)
         spec = self.recipe.activation
         if spec is None:
             return x.to(self._float_dtype(x))
+        return fake_quantize(x, self.activation_scale(x, row, spec), spec.bits)
+
+    def smoothed(self, x: Tensor, row: int) -> Tensor:
+        """`x / s`."""
+        return x if self.smooth_scale is None else x / self.smooth_scale[row].to(x.dtype)
+
+    def activation_scale(self, smoothed: Tensor, row: int, spec: ActivationSpec) -> Tensor:
+        """The scale of `x / s`, static or from the live tensor; it broadcasts against it."""
         if self.act_scale is not None:
-            scale = self.act_scale[row].to(x.dtype)
-        else:
-            scale = choose_scale(act_granularity(spec).absmax(x), spec.bits)
-        return fake_quantize(x, scale, spec.bits)
+            return self.act_scale[row].to(smoothed.dtype)
+        return choose_scale(act_granularity(spec).absmax(smoothed), spec.bits)
 
     def compute_weight(self, row: int) -> Tensor:
         """The weight `[out, in]` that meets `x / s`, in float."""
@@ -127,7 +145,7 @@ class QuantLinear(nn.Module):
         scale = spread_scale(self.scale, stored, self._weight_spec())
         if self.recipe.is_folded:
             return stored, scale
-        return quantize_weight(self._smooth(dequantize(stored, scale), row), COMPUTE_WEIGHT)
+        return self._requantized(stored, scale, row)
 
     def effective_weight(self, row: int) -> Tensor:
         """What the layer as a whole multiplies the raw input by: `W_s / s`, plus the branch."""
@@ -139,6 +157,14 @@ class QuantLinear(nn.Module):
     def extra_repr(self) -> str:
         """What `print(model)` says."""
         return f"{self.in_features}, {self.out_features}, {self.recipe.to_config()}"
+
+    def _requantized(self, stored: Tensor, scale: Tensor, row: int) -> tuple[Tensor, Tensor]:
+        """`dequantize(stored) * s` as a compute weight; a few output channels at a time stay within the cache."""
+        channels = zip(
+            stored.split(CHANNELS_AT_ONCE), scale.expand(self.out_features, -1).split(CHANNELS_AT_ONCE), strict=True
+        )
+        parts = [quantize_weight(self._smooth(dequantize(*part), row), COMPUTE_WEIGHT) for part in channels]
+        return torch.cat([weight for weight, _ in parts]), torch.cat([scale for _, scale in parts])
 
     def _row(self) -> int:
         if self.rows == 1:

@@ -1,0 +1,6 @@
+"""Integer compute: quantized layers whose matrix products really run on integers, by interchangeable backends."""
+
+from audioptq.quantize.integer.linear import IntegerLinear
+from audioptq.quantize.integer.use import summary, use_integer
+
+__all__ = ["IntegerLinear", "summary", "use_integer"]

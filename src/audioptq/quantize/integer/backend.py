@@ -1,0 +1,67 @@
+"""What an integer backend is: it packs int8 weights once and multiplies int8 activations by them, exactly."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from audioptq.quantize.primitives import choose_scale, quantize
+
+
+class Backend(Protocol):
+    """One way to multiply integers; stateless, so that one instance serves all layers.
+
+    Attributes:
+        name: What reports and messages call it.
+    """
+
+    name: str
+
+    def __hash__(self) -> int:
+        """By identity: trials are kept by backend."""
+        ...
+
+    def refusal(self, device: torch.device) -> str | None:
+        """Why it cannot work on `device` of this machine, as a clause; None if it can."""
+        ...
+
+    def prepare(self, weight: Tensor, scale: Tensor, bits: int) -> Any:
+        """The weight as its kernel wants it.
+
+        Args:
+            weight: int8 `[out, in]`, values in `[-qmax, qmax]` of `bits`.
+            scale: float32 `[out]`.
+            bits: Width of the values; a kernel may keep them packed.
+        """
+        ...
+
+    def quantize_tokens(self, x: Tensor, smooth: Tensor | None, bits: int) -> tuple[Tensor, Tensor]:
+        """`x / smooth` quantized with one scale per token, which `quantize_tokens` of this module does step by step.
+
+        Args:
+            x: Float `[tokens, in]`.
+            smooth: `[in]`, or None.
+            bits: Width of the integers.
+
+        Returns:
+            int8 `[tokens, in]`, and the scales, float32 `[tokens, 1]`.
+        """
+        ...
+
+    def product(self, x: Tensor, x_scale: Tensor, packed: Any) -> Tensor:
+        """`x_scale * (x W^T) * scale`, float32 `[tokens, out]`, the sums over `in` being exact integers.
+
+        Args:
+            x: int8 `[tokens, in]`, in `[-127, 127]`.
+            x_scale: float32 `[tokens, 1]`.
+            packed: What `prepare` returned.
+        """
+        ...
+
+
+def quantize_tokens(x: Tensor, smooth: Tensor | None, bits: int) -> tuple[Tensor, Tensor]:
+    """See `Backend.quantize_tokens`; the very steps of the simulated form, so that the integers are the same."""
+    if smooth is not None:
+        x = x / smooth.to(x.dtype)
+    scale = choose_scale(x.abs().amax(-1, keepdim=True), bits)
+    return quantize(x, scale, bits), scale.float()

@@ -1,0 +1,62 @@
+"""The quantized linear layer with a product that runs on integers."""
+
+from typing import Any
+
+from torch import Tensor
+
+from audioptq.quantize.integer.backend import Backend
+from audioptq.quantize.linear import BUFFERS, QuantLinear
+from audioptq.quantize.primitives import quantize
+
+
+class IntegerLinear(QuantLinear):
+    """A `QuantLinear` that multiplies int8 activations by int8 weights; in all else, its file included, the same layer.
+
+    Activations are quantized once, the backend multiplies, and the scales, the branch and the bias follow in float. The
+    packed compute weight is kept while the row stays the same: with smoothing per timestep it is made once per timestep
+    for the whole batch.
+    """
+
+    def __init__(self, layer: QuantLinear, backend: Backend) -> None:
+        """Shares the tensors of `layer`; `backend` must have been chosen for its device, shape and bits."""
+        tensors = {name: getattr(layer, name) for name in BUFFERS if getattr(layer, name) is not None}
+        if layer.low_rank is not None:
+            tensors |= {"low_rank.a": layer.low_rank.a, "low_rank.b": layer.low_rank.b}
+        super().__init__(tensors, layer.recipe, (layer.out_features, layer.in_features), layer.clock)
+        self.backend = backend
+        self._packed: tuple[int, Any] | None = None
+
+    def quantized_product(self, x: Tensor, row: int) -> Tensor:
+        """`Q_a(x / s) W_s^T` in the dtype of `x`, summed in integers."""
+        packed = self._packed_weight(row)
+        integers, scale = self._quantized(x, row)
+        y = self.backend.product(integers, scale, packed)
+        return y.to(x.dtype).unflatten(0, x.shape[:-1])
+
+    def _quantized(self, x: Tensor, row: int) -> tuple[Tensor, Tensor]:
+        """int8 `[tokens, in]` and float32 `[tokens, 1]` of an input `[batch, ..., in]`."""
+        spec = self.recipe.activation
+        assert spec is not None, "checked by whoever chose the backend"
+        if spec.granularity == "per_token":
+            smooth = None if self.smooth_scale is None else self.smooth_scale[row]
+            return self.backend.quantize_tokens(x.flatten(0, -2), smooth, spec.bits)
+        x = self.smoothed(x, row)
+        scale = self.activation_scale(x, row, spec)
+        per_token = scale.float().expand(*x.shape[:-1], 1).reshape(-1, 1)
+        return quantize(x, scale, spec.bits).flatten(0, -2), per_token
+
+    def _packed_weight(self, row: int) -> Any:
+        if self._packed is None or self._packed[0] != row:
+            weight, scale = self.integer_weight(row)
+            per_output = scale.expand(self.out_features, 1).flatten().float()
+            self._packed = (row, self.backend.prepare(weight, per_output, self.compute_spec.bits))
+        return self._packed[1]
+
+    def _apply(self, *args: object, **kwargs: object) -> "IntegerLinear":
+        self._packed = None
+        super()._apply(*args, **kwargs)
+        return self
+
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        self._packed = None
+        super()._load_from_state_dict(*args, **kwargs)

@@ -1,0 +1,74 @@
+"""`triton`: int8 tensor cores of a GPU, with as few passes over memory as the steps allow."""
+
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audioptq.quantize.packing import pack
+from audioptq.quantize.primitives import qmax
+
+BLOCK_TOKENS, BLOCK_OUTPUTS, BLOCK_CHANNELS = 128, 128, 64
+# Runs kernels step by step in Python on the CPU: Triton's own way to check them without a GPU.
+INTERPRETER = "TRITON_INTERPRET"
+
+
+@dataclass(frozen=True)
+class PackedWeight:
+    """int8 `[out, in]`, or uint8 `[out, in / 2]` of two 4-bit values each; scales float32 `[out]`."""
+
+    weight: Tensor
+    scale: Tensor
+    is_packed: bool
+
+
+class TritonBackend:
+    """Smoothing, range and quantization in one kernel; the product, both scales and unpacking in another.
+
+    Weights of up to 4 bits stay packed, half a byte each, and are unpacked within the product.
+    """
+
+    name = "triton"
+
+    def refusal(self, device: torch.device) -> str | None:
+        """It needs a CUDA device, or Triton's interpreter, and the package, which comes with torch for CUDA."""
+        if device.type != "cuda" and os.environ.get(INTERPRETER) != "1":
+            return "it needs a CUDA device"
+        return None if find_spec("triton") else "the package triton is not installed"
+
+    def prepare(self, weight: Tensor, scale: Tensor, bits: int) -> PackedWeight:
+        """Packs what fits 4 bits, if the channels are even."""
+        is_packed = bits <= 4 and weight.shape[1] % 2 == 0
+        return PackedWeight(pack(weight, 4) if is_packed else weight.contiguous(), scale.contiguous(), is_packed)
+
+    def quantize_tokens(self, x: Tensor, smooth: Tensor | None, bits: int) -> tuple[Tensor, Tensor]:
+        """One kernel, one read of `x`."""
+        x = x.contiguous()
+        tokens, channels = x.shape
+        smooth = torch.ones(channels, device=x.device) if smooth is None else smooth.contiguous()
+        integers = torch.empty(tokens, channels, dtype=torch.int8, device=x.device)
+        scales = torch.empty(tokens, 1, dtype=torch.float32, device=x.device)
+        block = 1 << (channels - 1).bit_length()
+        _kernels().quantize_kernel[(tokens,)](x, smooth, integers, scales, channels, float(qmax(bits)), block)
+        return integers, scales
+
+    def product(self, x: Tensor, x_scale: Tensor, packed: PackedWeight) -> Tensor:
+        """One kernel over tiles of the result."""
+        tokens, channels = x.shape
+        outputs = len(packed.scale)
+        y = torch.empty(tokens, outputs, dtype=torch.float32, device=x.device)
+        tiles = (-(-tokens // BLOCK_TOKENS), -(-outputs // BLOCK_OUTPUTS))
+        _kernels().product_kernel[tiles](
+            x.contiguous(), packed.weight, x_scale.contiguous(), packed.scale, y, tokens, outputs, channels,
+            packed.is_packed, BLOCK_TOKENS, BLOCK_OUTPUTS, BLOCK_CHANNELS, num_warps=8,
+        )  # fmt: skip
+        return y
+
+
+def _kernels() -> Any:
+    from audioptq.quantize.integer import triton_kernels  # imports triton, which not every machine has
+
+    return triton_kernels

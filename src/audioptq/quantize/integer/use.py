@@ -1,0 +1,61 @@
+"""Turns a quantized model into its integer form, layer by layer, and says what became of each."""
+
+import pandas as pd
+from torch import nn
+
+from audioptq.quantize.apply import set_module
+from audioptq.quantize.integer.choose import AUTO, choose_backend
+from audioptq.quantize.integer.linear import IntegerLinear
+from audioptq.quantize.linear import QuantLinear
+
+
+def use_integer(module: nn.Module, backend: str = AUTO) -> pd.DataFrame:
+    """Replaces, in place, every quantized layer that can multiply integers here; the others go on in float.
+
+    Call it once the model is on its device.
+
+    Args:
+        module: A model with quantized layers.
+        backend: Name of a backend, or `auto` for the fastest that is right.
+
+    Returns:
+        A row per quantized layer: layer, backend (None where the product stays in float), reason (why it does).
+
+    Raises:
+        UserError: If no backend has that name.
+    """
+    rows = []
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, QuantLinear)]
+    for name, layer in layers:
+        reason = not_integer(layer)
+        chosen = None
+        if reason is None:
+            device = next(layer.buffers()).device
+            shape = (layer.out_features, layer.in_features)
+            chosen, reason = choose_backend(backend, device, shape, layer.compute_spec.bits)
+        if chosen is not None:
+            set_module(module, name, IntegerLinear(layer, chosen))
+        rows.append({"layer": name, "backend": chosen.name if chosen else None, "reason": reason or None})
+    return pd.DataFrame(rows, columns=["layer", "backend", "reason"])
+
+
+def not_integer(layer: QuantLinear) -> str | None:
+    """What in the layer's recipe no integer product can do; None if one can do it all."""
+    recipe = layer.recipe
+    if recipe.weight is None or recipe.activation is None:
+        return "one operand is not quantized"
+    if recipe.activation.granularity == "per_channel":
+        return "its activations have a scale per input channel, which no sum over input channels can apply"
+    if layer.compute_spec.granularity not in ("per_channel", "per_tensor"):
+        return f"its weights have scales {recipe.weight.granularity}, which no sum over input channels can apply"
+    return None
+
+
+def summary(report: pd.DataFrame) -> str:
+    """One line about a report of `use_integer`: how many layers multiply integers, and why the others do not."""
+    counts = report["backend"].value_counts()
+    text = f"{report['backend'].notna().sum()} of {len(report)} quantized layers multiply integers"
+    if len(counts):
+        text += " (" + ", ".join(f"{name} {count}" for name, count in counts.items()) + ")"
+    reasons = report.loc[report["backend"].isna(), "reason"].value_counts()
+    return text + "".join(f"; {count} in float, since {reason}" for reason, count in reasons.items())

@@ -1,0 +1,158 @@
+"""Backends against exact products, and the trial that refuses those that are wrong."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from audioptq.errors import UserError
+from audioptq.quantize.integer import choose
+from audioptq.quantize.integer.backend import quantize_tokens
+from audioptq.quantize.integer.choose import BACKENDS, choose_backend
+from audioptq.quantize.integer.int_mm import IntMm
+from audioptq.quantize.integer.proof import wrong_product
+from audioptq.quantize.integer.reference import Reference
+
+CPU = torch.device("cpu")
+SHAPE = (40, 96)
+
+
+class Saturating(Reference):
+    """Adds neighbouring products in 16 bits that saturate, as processors without VNNI do; unsigned activations."""
+
+    name = "saturating"
+
+    def product(self, x: Tensor, x_scale: Tensor, packed: tuple[Tensor, Tensor]) -> Tensor:
+        weight, scale = packed
+        terms = (x.double() + 128).unsqueeze(1) * weight.double()
+        pairs = terms.unflatten(-1, (-1, 2)).sum(-1).clamp(-(2**15), 2**15 - 1)
+        return ((pairs.sum(-1) - 128 * weight.double().sum(-1)).float() * scale) * x_scale
+
+
+class Absent(Reference):
+    name = "absent"
+
+    def product(self, x: Tensor, x_scale: Tensor, packed: tuple[Tensor, Tensor]) -> Tensor:
+        raise NotImplementedError("could not create a primitive\nmore lines")
+
+
+@pytest.fixture
+def backends(monkeypatch):
+    """The table of backends, to be changed by one test."""
+    known = dict(BACKENDS)
+    monkeypatch.setattr(choose, "BACKENDS", known)
+    return known
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("shape", [(40, 96), (3, 5), (17, 64)])
+def test_a_backend_is_exact_or_refused(name, bits, shape):
+    backend, reason = choose_backend(name, CPU, shape, bits)
+    if backend is None:
+        assert reason.startswith(f"{name}: ")
+        assert name != "reference"
+        return
+    generator = torch.Generator().manual_seed(1)
+    largest = 2 ** (bits - 1) - 1
+    weight = torch.randint(-largest, largest + 1, shape, dtype=torch.int8, generator=generator)
+    x = torch.randint(-127, 128, (23, shape[1]), dtype=torch.int8, generator=generator)
+    scale, x_scale = torch.rand(shape[0], generator=generator), torch.rand(23, 1, generator=generator)
+    y = backend.product(x, x_scale, backend.prepare(weight, scale, bits))
+    exact = (x.long() @ weight.long().T).double() * scale.double() * x_scale.double()
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y.double(), exact, rtol=4e-7, atol=0)
+
+
+def test_int_mm_pads_what_cuda_does_not_take(monkeypatch):
+    seen = []
+    product = torch._int_mm
+
+    def spy(x, weight):
+        seen.append((x.shape, weight.shape))
+        return product(x, weight)
+
+    monkeypatch.setattr(torch, "_int_mm", spy)
+    weight = torch.randint(-127, 128, (13, 21), dtype=torch.int8)
+    x = torch.randint(-127, 128, (2, 21), dtype=torch.int8)
+    backend = IntMm()
+    y = backend.product(x, torch.ones(2, 1), backend.prepare(weight, torch.ones(13), 8))
+    assert seen == [((17, 24), (24, 16))]
+    assert torch.equal(y.long(), x.long() @ weight.long().T)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_kernel_that_saturates_is_refused_by_name_where_it_does(backends, bits):
+    backends["saturating"] = Saturating()
+    backend, reason = choose_backend("saturating", CPU, SHAPE, bits)
+    if bits == 4:
+        assert backend is backends["saturating"]
+        assert reason == ""
+    else:
+        assert backend is None
+        assert "saturating: it multiplies 8-bit weights wrongly" in reason
+
+
+def test_a_kernel_that_is_not_there_is_refused_by_name(backends):
+    backends["absent"] = Absent()
+    backend, reason = choose_backend("absent", CPU, SHAPE, 8)
+    assert backend is None
+    assert reason == "absent: its kernel fails on this machine: could not create a primitive"
+
+
+def test_a_nan_is_no_right_product():
+    class Nan(Reference):
+        def product(self, x, x_scale, packed):
+            return super().product(x, x_scale, packed) * float("nan")
+
+    assert "wrongly" in wrong_product(Nan(), CPU, SHAPE, 8)
+
+
+def test_the_trial_is_made_once_for_each_shape_and_width():
+    class Counting(Reference):
+        count = 0
+
+        def product(self, x, x_scale, packed):
+            self.count += 1
+            return super().product(x, x_scale, packed)
+
+    backend = Counting()
+    for shape, bits in [(SHAPE, 8), (SHAPE, 8), (SHAPE, 4), ((8, 8), 8), (SHAPE, 8)]:
+        assert wrong_product(backend, CPU, shape, bits) is None
+    assert backend.count == 3
+
+
+def test_automatic_choice_takes_the_faster_of_two_and_never_the_reference(backends, monkeypatch):
+    class Slow(Reference):
+        name = "slow"
+
+    class Fast(Reference):
+        name = "fast"
+
+    monkeypatch.setattr(
+        choose, "_seconds", lambda backend, *_: {"slow": 2.0, "fast": 1.0, "reference": 0.1}[backend.name]
+    )
+    reference = backends["reference"]
+    backends.clear()
+    backends["reference"] = reference
+    backend, reason = choose_backend("auto", CPU, (5, 7), 8)
+    assert backend is None
+    backends |= {"slow": Slow(), "fast": Fast()}
+    backend, reason = choose_backend("auto", CPU, (5, 7), 8)
+    assert backend.name == "fast"
+    assert reason == ""
+
+
+def test_an_unknown_backend_is_named_with_those_there_are():
+    with pytest.raises(UserError, match=r"'onednm': choose from auto, .*onednn.*reference"):
+        choose_backend("onednm", CPU, SHAPE, 8)
+
+
+@pytest.mark.parametrize("smooth", [None, 0.5 + torch.rand(12)])
+def test_tokens_are_quantized_each_to_its_range(smooth):
+    x = torch.randn(6, 12) * torch.logspace(-3, 3, 6)[:, None]
+    x[2] = 0
+    integers, scale = quantize_tokens(x, smooth, 8)
+    smoothed = x if smooth is None else x / smooth
+    assert integers.dtype == torch.int8
+    assert (integers.abs().amax(-1) == torch.tensor([127, 127, 0, 127, 127, 127])).all()
+    assert ((integers * scale - smoothed).abs() <= 0.5001 * scale).all()
