@@ -94,9 +94,9 @@ def test_other_programs_get_their_record_without_a_seal(tmp_path):
 @pytest.mark.parametrize("before", [0, 1, 30, 63, 64, 79, 80, 81, 200])
 def test_a_seal_is_found_wherever_blocks_of_the_file_begin(before, tmp_path, monkeypatch):
     monkeypatch.setattr(seal, "_BLOCK_BYTES", 64)
-    path = tmp_path / "a"
-    path.write_bytes(b"x" * before + seal.OPEN_SEAL.encode() + b"y" * 100)
-    seal.close_seal(path)
+    path, place = tmp_path / "a", seal.open_seal("metadata")
+    path.write_bytes(b"x" * before + place.encode() + b"y" * 100)
+    seal.close_seal(path, place)
     assert seal.is_sealed(path)
     whole = path.read_bytes()
     monkeypatch.setattr(seal, "_BLOCK_BYTES", 1 << 20)
@@ -106,8 +106,24 @@ def test_a_seal_is_found_wherever_blocks_of_the_file_begin(before, tmp_path, mon
         seal.is_sealed(path)
 
 
+LOOKALIKES = ["audioptq-sha256:", "audioptq-sha256:" + "0" * 64, "audioptq-sha256:" + "audioptq-sha256:" + "e" * 64]
+
+
+@pytest.mark.parametrize("caption", LOOKALIKES)
+def test_a_caption_that_looks_like_a_seal_changes_nothing(caption, tmp_path):
+    frame, metadata = pd.DataFrame({"caption": [caption, caption + caption]}), {"caption": caption, "zeta": [caption]}
+    write_parquet(tmp_path / "a.parquet", frame, metadata)
+    write_tensors(tmp_path / "a.safetensors", {"a": torch.ones(1)}, metadata)
+    write_json(tmp_path / "a.json", metadata)
+    found, found_metadata = read_parquet(tmp_path / "a.parquet")
+    pd.testing.assert_frame_equal(found, frame)
+    assert found_metadata == metadata
+    assert read_tensors(tmp_path / "a.safetensors")[1] == metadata
+    assert read_json(tmp_path / "a.json") == metadata
+
+
 def test_a_file_without_a_place_for_it_cannot_be_sealed(tmp_path):
     (tmp_path / "a").write_bytes(b"nothing")
     assert not seal.is_sealed(tmp_path / "a")
     with pytest.raises(ValueError, match="no place for a seal"):
-        seal.close_seal(tmp_path / "a")
+        seal.close_seal(tmp_path / "a", seal.open_seal("metadata"))

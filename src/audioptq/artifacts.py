@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from audioptq.atomic import atomic_path
 from audioptq.errors import DamagedArtifactError
-from audioptq.seal import OPEN_SEAL, SEAL_KEY, close_seal, is_sealed
+from audioptq.seal import SEAL_KEY, close_seal, is_sealed, open_seal
 
 METADATA_KEY = "audioptq"
 
@@ -35,12 +35,13 @@ def write_json(path: str | Path, record: Mapping[str, Any], sealed: bool = True)
         record: What to write.
         sealed: False for files that other programs read, which a further key would disturb.
     """
-    content = {**record, SEAL_KEY: OPEN_SEAL} if sealed else record
+    place = open_seal(_encode(record))
+    content = {**record, SEAL_KEY: place} if sealed else record
     with atomic_path(path) as temporary:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         temporary.write_text(text, encoding="utf-8")
         if sealed:
-            close_seal(temporary)
+            close_seal(temporary, place)
 
 
 def read_json(path: str | Path, foreign: bool = False) -> Any:
@@ -60,10 +61,11 @@ def read_json(path: str | Path, foreign: bool = False) -> Any:
 def write_parquet(path: str | Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
     """Writes a table with its metadata in the file itself."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **_unsealed(metadata)})
+    encoded, place = _unsealed(metadata)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **encoded})
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
-        close_seal(temporary)
+        close_seal(temporary, place)
 
 
 def read_parquet(path: str | Path, columns: Sequence[str] = ()) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -92,7 +94,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Any], metadata: Mappin
     """
     if not tensors:
         raise ValueError("no tensors to write")
-    encoded = _unsealed(metadata)
+    encoded, place = _unsealed(metadata)
     with atomic_path(path) as temporary:
         if type(next(iter(tensors.values()))).__module__.startswith("torch"):
             from safetensors.torch import save_file as save_torch
@@ -104,7 +106,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Any], metadata: Mappin
             from safetensors.numpy import save_file as save_numpy
 
             save_numpy(dict(tensors), temporary, encoded)
-        close_seal(temporary)
+        close_seal(temporary, place)
 
 
 def read_tensors(
@@ -156,9 +158,10 @@ def _encode(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def _unsealed(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Metadata as files hold it, with the place for the seal."""
-    return {METADATA_KEY: _encode({**metadata, SEAL_KEY: OPEN_SEAL})}
+def _unsealed(metadata: Mapping[str, Any]) -> tuple[dict[str, str], str]:
+    """Metadata as files hold it, with the place for the seal; and that place."""
+    place = open_seal(_encode(metadata))
+    return {METADATA_KEY: _encode({**metadata, SEAL_KEY: place})}, place
 
 
 def _without_seal(record: dict[str, Any]) -> dict[str, Any]:

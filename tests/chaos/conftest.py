@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.slurm.conftest import cluster  # noqa: F401
 
 from tests.chaos.plan import Plan
 from tests.chaos.run_plan import Outcome, run_plan
+from tests.slurm.conftest import cluster  # noqa: F401
 from tests.workflow_run import Run
 
 CHANGES = {"run": ["fp32", "w8a8_sqs", "w4a4_sqd_lora"], "metrics": ["clap_mini", "lsd_db"]}
