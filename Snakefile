@@ -1,6 +1,3 @@
-import atexit
-
-from audioptq import cluster
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -14,6 +11,7 @@ container: "docker://python:3.11-bookworm"
 
 
 include: "rules/common.smk"
+include: "rules/cluster.smk"
 include: "rules/files.smk"
 include: "rules/access.smk"
 include: "rules/fetch.smk"
@@ -39,11 +37,6 @@ onstart:
     except UserError as error:
         print(f"\nError: {error}\n", file=sys.stderr)
         sys.exit(1)
-
-
-# Below Snakemake's own words, which come when it cannot lock.
-if workflow.is_main_process:
-    atexit.register(cluster.explain, RESULTS)
 
 
 onsuccess:

@@ -37,10 +37,6 @@ SEEDS = config["generation"]["seeds"]
 NOISE_FLOOR_SEED = config["generation"]["noise_floor_seed"]
 BASELINE = "fp32"
 
-# For profiles, which reckon the time of a job from its size and see no config.
-os.environ["CLIPS_PER_SHARD"] = str(config["generation"]["clips_per_shard"])
-os.environ["SAMPLER_STEPS"] = str(config["sampler"]["steps"])
-
 
 wildcard_constraints:
     model="|".join(config["models"]),
@@ -124,21 +120,6 @@ def scored_metrics():
 def manifests_of(recipe, seed):
     """Shard manifests of a recipe and seed of the model that is run."""
     return manifests(SimpleNamespace(model=MODEL, recipe=recipe, seed=seed))
-
-
-def record_unattended(since):
-    """Notes how files were made that jobs of a killed driver have finished since then; Snakemake leaves that to the driver, and
-    would see no later change of the config for them. Nothing to do if `since` is None.
-    """
-    for job in workflow.dag.jobs if since is not None else []:
-        files = [file for file in job.output if os.path.exists(file)]
-        is_unattended = files and min(map(os.path.getmtime, files)) >= since
-        if (
-            is_unattended
-            and not workflow.dag.needrun(job)
-            and not workflow.persistence.has_metadata(job)
-        ):
-            workflow.async_run(workflow.persistence.finished(job))
 
 
 def report_assets():

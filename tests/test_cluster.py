@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import time
@@ -161,7 +162,7 @@ def test_a_lock_is_explained(
     expected: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    cluster.explain("results/a")  # nobody has been here
+    cluster.explain("results/a", str(tmp_path))  # nobody has been here
     record = left_by(pid)
     if host is not None:
         record.write_text(
@@ -170,7 +171,8 @@ def test_a_lock_is_explained(
     if locked:
         cluster.LOCKS.mkdir()
         (cluster.LOCKS / "0.output.lock").touch()
-    cluster.explain("results/a")
+    monkeypatch.chdir("/")
+    cluster.explain("results/a", str(tmp_path))
     printed = capsys.readouterr().err
     assert re.search(expected, printed, re.DOTALL)
     assert ("results/a" in printed) == (expected != "^$")
@@ -280,7 +282,7 @@ def test_the_documented_commands_plan_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_jobs_of_a_killed_driver_finished_is_recorded(tmp_path: Path) -> None:
+def test_a_second_driver_is_refused_and_what_jobs_of_a_killed_one_finished_is_recorded(tmp_path: Path) -> None:
     (tmp_path / "models").symlink_to(ROOT / "models")
     files = ["--configfile", str(ROOT / "config.yaml"), str(ROOT / "tests/config.tiny.yaml")]
     prompts, records = "results/prompts/soundscapes.parquet", tmp_path / ".snakemake/metadata"
@@ -303,6 +305,14 @@ def test_what_jobs_of_a_killed_driver_finished_is_recorded(tmp_path: Path) -> No
             assert driver.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")
             time.sleep(0.01)
         record = json.loads(left.read_text(encoding="utf-8"))
+        driver.send_signal(signal.SIGSTOP)  # it would be faster than the second
+        try:
+            second = subprocess.run(command("--", prompts), cwd=ROOT, capture_output=True, text=True, timeout=300)
+        finally:
+            driver.send_signal(signal.SIGCONT)
+    assert second.returncode != 0
+    assert f"(process {driver.pid} on" in second.stderr
+    assert "is at work in results" in second.stderr
     assert (tmp_path / prompts).exists()
     assert not left.exists()
     for path in records.iterdir():

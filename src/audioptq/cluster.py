@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,12 +95,18 @@ def claim(results: str, logs: Sequence[str], config: Mapping[str, Any]) -> float
     return earlier.since if earlier is not None and earlier.config == driver.config else None
 
 
-def explain(results: str) -> None:
+def explain(results: str, workdir: str) -> None:
     """Says on standard error whose lock there is, if another driver's, and what to do; called when a snakemake ends.
 
     Snakemake's own words for a refused driver name neither who holds the lock nor where, and offer to remove it.
+
+    Args:
+        results: The results folder.
+        workdir: What it is counted from; when it ends, snakemake is no longer there.
     """
-    driver, here = _read(results), socket.gethostname()
+    with chdir(workdir):
+        driver, is_locked = _read(results), LOCKS.is_dir() and any(LOCKS.iterdir())
+    here = socket.gethostname()
     if driver is None or (driver.host, driver.pid) == (here, os.getpid()):
         return
     who = f"snakemake (process {driver.pid} on {driver.host})"
@@ -108,7 +115,7 @@ def explain(results: str) -> None:
             f"{who} is at work in {results}, and no other may start beside it. Wait until it has finished, or end it with "
             f"`kill -INT {driver.pid}` and start again. Do not unlock the folder."
         )
-    elif not _is_locked():
+    elif not is_locked:
         return
     elif driver.host == here:
         text = (
@@ -177,11 +184,6 @@ def _cancel(results: str, jobs: list[SlurmJob]) -> None:
                 f"end. Ask `squeue` why; start again when they are gone."
             )
         time.sleep(1)
-
-
-def _is_locked() -> bool:
-    """Whether Snakemake's lock is there, of whatever folder."""
-    return LOCKS.is_dir() and any(LOCKS.iterdir())
 
 
 def _started(pid: int) -> str:
