@@ -5,7 +5,7 @@ CORES ?= all
 BIN = $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: table env test chaos check dag clean-results
+.PHONY: table env test test-slurm chaos check dag clean-results
 
 table: env
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --rerun-incomplete
@@ -29,7 +29,11 @@ check: env
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --lint
 
 test: check
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "not slurm"
+
+# The workflow on a Slurm cluster of two virtual nodes on this machine; says why if Slurm is not installed.
+test-slurm: env
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m slurm -rs tests/slurm
 
 # Fifty runs in which something fails; `CHAOS_SEEDS=17 make chaos` repeats one. Takes about half an hour on two cores.
 chaos: env

@@ -1,3 +1,6 @@
+import atexit
+
+from audioptq import cluster
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -28,13 +31,27 @@ include: "rules/train.smk"
 report: "workflow/report/workflow.rst"
 
 
-# Before any job: what has to be downloaded can be.
+# Before any job: what has to be downloaded can be, and nobody else is at work on these results.
 onstart:
     try:
         check_downloads()
+        cluster.claim(RESULTS, log)
     except UserError as error:
         print(f"\nError: {error}\n", file=sys.stderr)
         sys.exit(1)
+
+
+# Below Snakemake's own words, which come when it cannot lock.
+if workflow.is_main_process:
+    atexit.register(cluster.explain, RESULTS)
+
+
+onsuccess:
+    cluster.release(RESULTS)
+
+
+onerror:
+    cluster.release(RESULTS)
 
 
 # The table, its figures and the report: everything else is made on the way there.

@@ -37,6 +37,10 @@ SEEDS = config["generation"]["seeds"]
 NOISE_FLOOR_SEED = config["generation"]["noise_floor_seed"]
 BASELINE = "fp32"
 
+# For profiles, which reckon the time of a job from its size and see no config.
+os.environ["CLIPS_PER_SHARD"] = str(config["generation"]["clips_per_shard"])
+os.environ["SAMPLER_STEPS"] = str(config["sampler"]["steps"])
+
 
 wildcard_constraints:
     model="|".join(config["models"]),

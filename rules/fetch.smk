@@ -1,5 +1,5 @@
 # Downloads. They go on where they stopped, and what is whole is not asked for again. No code is among the inputs: an edit shall
-# not remove gigabytes.
+# not remove gigabytes. On a cluster the driver downloads: compute nodes often have no way out.
 import re
 
 
@@ -10,6 +10,7 @@ rule fetch_weights:
         f"{LOGS}/fetch/{{file}}.log",
     wildcard_constraints:
         file="|".join(re.escape(entry.file) for entry in WEIGHTS.values()),
+    localrule: True
     params:
         name=lambda wildcards: next(
             name for name, entry in WEIGHTS.items() if entry.file == wildcards.file
@@ -27,6 +28,7 @@ rule fetch_model:
         weights=f"{DOWNLOADS}/models/{{model}}/model.safetensors",
     log:
         f"{LOGS}/fetch/{{model}}.log",
+    localrule: True
     params:
         repo=lambda wildcards: config["models"][wildcards.model]["hub"],
         revision=lambda wildcards: config["models"][wildcards.model]["revision"],

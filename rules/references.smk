@@ -1,5 +1,6 @@
 # Asked for by embed_references alone, and only if the data set has `audio`: generation never waits for a download. The clips
-# and a record of each lie in `clips` beside the manifest; no rule declares them, so a rerun takes them back.
+# and a record of each lie in `clips` beside the manifest; no rule declares them, so a rerun takes them back. On a cluster the
+# driver downloads: compute nodes often have no way out.
 rule references:
     input:
         code=library("references"),
@@ -11,6 +12,7 @@ rule references:
         missing=f"{RESULTS}/references/{{dataset}}/missing.tsv",
     log:
         f"{LOGS}/references/{{dataset}}.log",
+    localrule: True
     params:
         dataset=lambda wildcards: config["datasets"][wildcards.dataset],
     message:

@@ -195,12 +195,13 @@ def test_commands_name_what_exists(page: Path) -> None:
                 takes_value = word
             elif takes_value == "--configfile" and word.endswith(".yaml"):
                 assert word in EXPERIMENTS or (ROOT / word).exists(), f"{name_of(page)}: {line}"
+            elif takes_value == "--workflow-profile":
+                assert (ROOT / word / "config.yaml").exists(), f"{name_of(page)}: {line}"
             elif takes_value in (
                 "--cores",
                 "--resources",
                 "--quiet",
                 "--profile",
-                "--workflow-profile",
                 "--jobs",
                 "--config",
                 "--report",

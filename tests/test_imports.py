@@ -18,6 +18,7 @@ LAYERS = (
     "artifacts",
     "console",
     "compat",
+    "gpu_claim",
     "device",
     "imports",
     "catalogue",
@@ -36,6 +37,7 @@ LAYERS = (
     "config_check",
     "report",
     "train",
+    "cluster",
     "status",
     "cli",
 )
