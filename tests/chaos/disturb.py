@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tests.chaos.workspace import Workspace
 
-SECONDS_TO_DIE = 10.0
+# A job that was just started looks for its driver after its imports, and before it writes.
+SECONDS_TO_DIE = 120.0
 LONGEST_DELAY = 4.0
 # Whatever is damaged here makes all that follows run again.
 COSTLY = ("prompts", "calibrate")
