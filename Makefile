@@ -37,7 +37,7 @@ test-slurm: env
 
 # Fifty runs in which something fails; `CHAOS_SEEDS=17 make chaos` repeats one. Takes about half an hour on two cores.
 chaos: env
-	PATH="$(abspath $(BIN)):$$PATH" CHAOS_SEEDS=$${CHAOS_SEEDS:-1-50} $(BIN)/python -m pytest tests/chaos -rA --show-capture=no
+	PATH="$(abspath $(BIN)):$$PATH" CHAOS_SEEDS=$${CHAOS_SEEDS:-1-50} $(BIN)/python -m pytest tests/chaos -q -rs
 
 dag: env
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --rulegraph mermaid-js

@@ -199,4 +199,4 @@ def _record(results: str) -> Path:
 
 
 def _read(results: str) -> Driver | None:
-    return Driver(**read_json(_record(results))) if _record(results).exists() else None
+    return Driver(**read_json(_record(results), foreign=True)) if _record(results).exists() else None

@@ -9,6 +9,9 @@ import pandas as pd
 
 from tests.chaos.workspace import Workspace, fingerprint
 
+# A job of Slurm ends a moment after its last word.
+SECONDS_TO_END = 30.0
+
 
 def check(space: Workspace, expected: pd.DataFrame) -> None:
     """Fails on a table that differs, a batch made twice, or anything left undone or lying about."""
@@ -21,7 +24,7 @@ def check(space: Workspace, expected: pd.DataFrame) -> None:
     status, output = space.finish("--dry-run")
     assert status == 0, output[-3000:]
     assert "Nothing to be done" in output, output[-3000:]
-    assert space.processes() == [], "processes are left"
+    assert space.await_quiet(SECONDS_TO_END), "processes are left"
     assert [str(path) for path in space.results.rglob("*.tmp")] == [], "temporary files are left"
     assert space.locks() == [], "a lock is left"
 

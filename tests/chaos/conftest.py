@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from tests.chaos.plan import Plan
-from tests.chaos.run_plan import Outcome, run_plan
+from tests.chaos.run_plan import Outcome, try_plan
 from tests.slurm.conftest import cluster  # noqa: F401
 from tests.workflow_run import Run
 
 CHANGES = {"run": ["fp32", "w8a8_sqs", "w4a4_sqd_lora"], "metrics": ["clap_mini", "lsd_db"]}
+OUTCOMES: dict[int, Outcome] = {}
 AT_A_TIME = int(os.environ.get("CHAOS_AT_A_TIME", "2"))
 
 
@@ -40,12 +41,36 @@ def outcome_of(request: pytest.FixtureRequest, undisturbed: Run) -> Iterator[Cal
     """Waits for the plan of a seed; those of all selected tests are under way, two at a time."""
     seeds = [item.callspec.params["seed"] for item in request.session.items if "outcome_of" in item.fixturenames]
     parent: Path = undisturbed.folder.parent
+    reporter = request.config.pluginmanager.getplugin("terminalreporter")
+
+    def terminal(line: str) -> None:
+        reporter.write_line(f"\n{line}")
+
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         futures: dict[int, Future[Outcome]] = {}
         for seed in seeds:
             plan = Plan.of(seed, list(undisturbed.config["run"]))
             cluster, why_not = slurm_cluster(request) if plan.on_slurm else (None, "")
-            futures[seed] = pool.submit(run_plan, plan, undisturbed, parent / f"plan-{seed:05d}", cluster, why_not)
-        yield lambda seed: futures[seed].result()
+            futures[seed] = pool.submit(
+                try_plan, plan, undisturbed, parent / f"plan-{seed:05d}", cluster, why_not, terminal
+            )
+        yield lambda seed: OUTCOMES.setdefault(seed, futures[seed].result())
         for future in futures.values():
             future.cancel()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A table of the plans by what went wrong in them."""
+    if not OUTCOMES:
+        return
+    tried = [outcome for outcome in OUTCOMES.values() if not outcome.skipped]
+    terminalreporter.section("plans by what went wrong")
+    for kind in dict.fromkeys(kind for outcome in tried for kind in outcome.plan.kinds):
+        with_it = [outcome for outcome in tried if kind in outcome.plan.kinds]
+        passed = sum(not outcome.failure for outcome in with_it)
+        terminalreporter.write_line(f"{kind:16}{len(with_it):4} plans{passed:4} passed")
+    failed = [str(outcome.plan.seed) for outcome in tried if outcome.failure]
+    skipped = len(OUTCOMES) - len(tried)
+    terminalreporter.write_line(f"{len(tried)} plans, {len(failed)} failed, {skipped} skipped")
+    if failed:
+        terminalreporter.write_line(f"repeat with: CHAOS_SEEDS={','.join(failed)} make chaos")

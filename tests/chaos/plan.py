@@ -46,7 +46,7 @@ class Plan:
         every = SLURM_KINDS if on_slurm else LOCAL_KINDS
         n_further = 0 if on_slurm else draw.choices([0, 1, 2], [5, 3, 2])[0]
         kinds = (every[(seed - 1) % len(every)], *draw.choices(every, k=n_further))
-        depth = "generate" if on_slurm else draw.choice(DEPTHS)
+        depth = "generate" if on_slurm else draw.choice(DEPTHS[1:] if n_further else DEPTHS)
         return cls(seed, kinds, depth, draw.choice(recipes), on_slurm)
 
     def random(self, step: int) -> random.Random:

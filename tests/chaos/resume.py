@@ -38,7 +38,9 @@ def unlock(space: Workspace) -> None:
 def cure(space: Workspace, output: str) -> bool:
     """Does what the messages of a failed run say; whether they said anything."""
     if "--unlock" in output:
-        assert not space.processes(), "a lock is called stale while a driver is at work"
+        assert all(driver.poll() is not None for driver in space.drivers), (
+            "a lock is called stale while a driver is at work"
+        )
         status, text = space.finish("--unlock")
         assert status == 0, text
         return True

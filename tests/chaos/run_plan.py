@@ -1,7 +1,10 @@
 """One plan from its seed to the last check."""
 
 import shutil
-from dataclasses import dataclass
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +19,63 @@ from tests.workflow_run import TIMING, Run
 
 @dataclass
 class Outcome:
-    """How a plan went: what each disturbance hit, or why the plan was skipped."""
+    """How a plan went.
+
+    Attributes:
+        plan: Which.
+        notes: What each disturbance hit.
+        skipped: Why it could not be tried.
+        failure: What did not hold, or what broke.
+        seconds: It took.
+    """
 
     plan: Plan
-    notes: list[str]
+    notes: list[str] = field(default_factory=list)
     skipped: str = ""
+    failure: str = ""
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        how = self.skipped or ("FAILED" if self.failure else "passed")
+        return (
+            f"plan {self.plan.seed}: {how}, {self.seconds:.0f} s: {self.plan} ({'; '.join(filter(None, self.notes))})"
+        )
 
 
-def run_plan(plan: Plan, undisturbed: Run, folder: Path, cluster: Any = None, no_cluster: str = "") -> Outcome:
-    """Runs a plan in `folder`, which is removed afterwards.
+def try_plan(
+    plan: Plan,
+    undisturbed: Run,
+    folder: Path,
+    cluster: Any = None,
+    no_cluster: str = "",
+    say: Callable[[str], None] = print,
+) -> Outcome:
+    """Runs a plan as `run_plan` does, says how it went, and takes a failure for an outcome."""
+    outcome, started = Outcome(plan), time.monotonic()
+    try:
+        outcome.skipped = run_plan(outcome, undisturbed, folder, cluster, no_cluster)
+    except Exception:
+        outcome.failure = traceback.format_exc()
+    outcome.seconds = time.monotonic() - started
+    say(str(outcome))
+    return outcome
+
+
+def run_plan(outcome: Outcome, undisturbed: Run, folder: Path, cluster: Any, no_cluster: str) -> str:
+    """Runs a plan in `folder`, which is removed afterwards; why not, if it cannot be.
 
     Args:
-        plan: The plan.
+        outcome: With the plan; gets the notes.
         undisturbed: The finished run that it starts from.
         folder: A new one, as deep as that of `undisturbed`: inputs are named relative to it.
         cluster: Where the plans on Slurm run; None if there is none.
         no_cluster: Why.
     """
-    on_tmpfs = "disk full" in plan.kinds
+    plan, on_tmpfs = outcome.plan, "disk full" in outcome.plan.kinds
     if on_tmpfs and not can_mount():
-        return Outcome(plan, [], "a disk to fill needs the right to mount one")
+        return "a disk to fill needs the right to mount one"
     if plan.on_slurm and cluster is None:
-        return Outcome(plan, [], no_cluster)
-    outcome = Outcome(plan, [])
+        return no_cluster
     with workspace(undisturbed, folder, on_tmpfs) as space:
         remove_part(space, plan)
         if plan.on_slurm:
@@ -51,7 +88,7 @@ def run_plan(plan: Plan, undisturbed: Run, folder: Path, cluster: Any = None, no
         space.remember()
         resume(space)
         check(space, undisturbed.table().drop(columns=TIMING))
-    return outcome
+    return ""
 
 
 def remove_part(space: Workspace, plan: Plan) -> None:

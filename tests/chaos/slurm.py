@@ -4,12 +4,13 @@ import os
 import random
 import signal
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.chaos.disturb import some_worker
 from tests.chaos.workspace import Workspace
 from tests.workflow_run import REPOSITORY
 
@@ -31,8 +32,7 @@ def move_to(space: Workspace, cluster: Any) -> None:
 
 def job_cancelled(space: Workspace, draw: random.Random) -> str:
     driver = space.start()
-    pid = some_worker(space, driver, draw)
-    job_id = _job_of(pid) if pid is not None else None
+    _, job_id = _some_job(space, driver, draw)
     if job_id is not None:
         subprocess.run(["scancel", job_id], env=space.environment, check=True)
     assert driver.wait() == 0, space.text()[-3000:]
@@ -41,22 +41,33 @@ def job_cancelled(space: Workspace, draw: random.Random) -> str:
 
 def worker_killed(space: Workspace, draw: random.Random) -> str:
     driver = space.start()
-    pid = some_worker(space, driver, draw)
-    if pid is not None and _job_of(pid) is not None:
-        os.kill(pid, signal.SIGKILL)
+    pid, job_id = _some_job(space, driver, draw)
+    if job_id is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     assert driver.wait() == 0, space.text()[-3000:]
-    return "" if pid is not None else "the run was over first"
+    return f"job {job_id}" if job_id else "the run was over first"
 
 
 def driver_killed(space: Workspace, draw: random.Random) -> str:
     driver = space.start()
-    pid = some_worker(space, driver, draw)
+    _, job_id = _some_job(space, driver, draw)
     driver.kill()
     driver.wait()
-    return "" if pid is not None else "the run was over first"
+    return f"job {job_id}" if job_id else "the run was over first"
 
 
 DISTURBANCES = {"job cancelled": job_cancelled, "worker killed": worker_killed, "driver killed": driver_killed}
+
+
+def _some_job(space: Workspace, driver: "subprocess.Popen[bytes]", draw: random.Random) -> tuple[int, str | None]:
+    """A worker and Slurm's number of its job, in the worker's first second."""
+    pid = space.await_worker(driver, draw.choice([0, 0, 1]))
+    if pid is None:
+        return 0, None
+    job_id = _job_of(pid)
+    time.sleep(draw.uniform(0, 1))
+    return pid, job_id
 
 
 def _job_of(pid: int) -> str | None:

@@ -9,7 +9,7 @@ from tests.chaos.plan import LOCAL_KINDS, Plan, parse_seeds
 from tests.chaos.run_plan import Outcome
 
 # Each kind is in one of them.
-A_FEW = "1-5"
+A_FEW = "2,4,19,30,37"
 SEEDS = parse_seeds(os.environ.get("CHAOS_SEEDS", A_FEW))
 
 pytestmark = pytest.mark.slow
@@ -19,13 +19,10 @@ pytestmark = pytest.mark.slow
 def test_a_disturbed_run_ends_in_the_table_of_an_undisturbed_one(
     seed: int, outcome_of: Callable[[int], Outcome]
 ) -> None:
-    try:
-        outcome = outcome_of(seed)
-    except Exception as error:
-        pytest.fail(f"plan {seed} failed; repeat it with `CHAOS_SEEDS={seed} make chaos`: {error}")
+    outcome = outcome_of(seed)
     if outcome.skipped:
         pytest.skip(outcome.skipped)
-    print(f"plan {seed}: {outcome.plan} ({'; '.join(filter(None, outcome.notes)) or 'hit'})")
+    assert outcome.failure == "", f"repeat it with `CHAOS_SEEDS={seed} make chaos`\n{outcome.failure}"
 
 
 def test_the_plans_of_make_test_cover_all_kinds() -> None:

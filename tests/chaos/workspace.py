@@ -26,6 +26,7 @@ class Workspace:
         folder: The working directory.
         results: Its results.
         environment: Of the processes.
+        drivers: All that were started and not waited for at once.
         arguments: Those that choose where jobs run.
         damaged: Files that the plan damaged and no message has named yet: which file it was, and when.
         kept: Finished batches by their record: digest and time of the record and of each clip.
@@ -35,6 +36,7 @@ class Workspace:
         self.folder, self.results = folder, folder / "results"
         self.on_tmpfs = on_tmpfs
         self.environment = dict(os.environ)
+        self.drivers: list[subprocess.Popen[bytes]] = []
         self.arguments: list[str] = ["--cores", "2"]
         self.damaged: dict[Path, tuple[int, float]] = {}
         self.kept: dict[Path, dict[Path, tuple[str, int]]] = {}
@@ -52,9 +54,11 @@ class Workspace:
     def start(self, log: str = "driver.log") -> "subprocess.Popen[bytes]":
         """Starts a driver; what it prints goes to `log`."""
         with (self.folder / log).open("wb") as handle:
-            return subprocess.Popen(
+            driver = subprocess.Popen(
                 self.command(), env=self.environment, stdout=handle, stderr=handle, start_new_session=True
             )
+        self.drivers.append(driver)
+        return driver
 
     def text(self, log: str = "driver.log") -> str:
         return (self.folder / log).read_text(encoding="utf-8", errors="replace")
