@@ -17,6 +17,7 @@ LAYERS = (
     "console",
     "compat",
     "device",
+    "memory",
     "imports",
     "catalogue",
     "fetch",
@@ -35,6 +36,7 @@ LAYERS = (
     "report",
     "train",
     "status",
+    "commands",
     "cli",
 )
 FORBIDDEN = {
@@ -43,6 +45,7 @@ FORBIDDEN = {
     "train": {"report"},
     "status": {"models", "generate", "report", "train"},  # reads what they leave behind, and starts at once
     "report": {"models", "generate", "embed"},
+    "commands": {"score", "report", "train"},
 }
 # `config_check` and `train` read no configuration: the former is handed it, the latter has its settings passed.
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -110,6 +113,7 @@ def test_no_two_modules_import_each_other():
         "audioptq.prompts.dataset",
         "audioptq.catalogue",
         "audioptq.status.run",
+        "audioptq.cli",
         "audioptq.fetch.weights",
     ],
 )
