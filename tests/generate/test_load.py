@@ -91,13 +91,19 @@ def test_the_lean_loader_gives_what_an_ordinary_one_gives(saved, latents, entry)
     ]
 
 
-def test_the_autoencoder_stays_small_until_it_decodes(saved):
-    lean, _ = load_generator(saved("w4a8_sqd", TIMESTEP)[0])
+def test_the_autoencoder_stays_in_the_file_until_it_decodes(saved):
+    path, _ = saved("w4a8_sqd", TIMESTEP)
+    lean, _ = load_generator(path)
     assert lean.network.pretransform.basis.dtype == torch.float16
+    content = path.read_bytes()
+    lean.network.pretransform.mean.add_(0)  # a change of the network is none of the file
+    path.unlink()  # which may go, or make room for another of its name
     with torch.inference_mode():
         lean.decode(torch.zeros(1, *lean.latent_shape))
     assert lean.network.pretransform.basis.dtype == torch.float32
     lean.network.pretransform.basis.mul_(2)  # no tensor of inference mode, which could not be changed here
+    path.write_bytes(content)
+    assert torch.equal(load_generator(path)[0].network.pretransform.mean.float(), lean.network.pretransform.mean)
 
 
 @pytest.mark.slow

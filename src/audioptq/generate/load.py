@@ -9,8 +9,8 @@ from audioptq.models.stable_audio import StableAudioModel
 from audioptq.quantize import QuantRecipe, load_quantized
 from audioptq.quantize.tensor_file import TensorFile, damaged
 
-# Used when the clip is decoded, and not before: until then it stays as small as in the file.
-NARROW = ("pretransform.",)
+# Used when the clip is decoded, and not before: until then it stays in the file.
+UNREAD = ("pretransform.",)
 
 
 def load_generator(
@@ -18,7 +18,9 @@ def load_generator(
 ) -> tuple[StableAudioModel, QuantRecipe]:
     """Builds the model that `weights` describes, with its recipe applied and its timestep clock following the sampler.
 
-    The peak of memory is about the file's size: no full-precision model is ever built.
+    The peak of memory is at most the file's size: no full-precision model is ever built, and what decodes stays in the file,
+    whose bytes are checked, until a clip is decoded. Until then the file must not be overwritten in place; this library never
+    does that, since it writes under another name and renames.
 
     Args:
         weights: A file of `quantize.save_quantized`, whose metadata hold the model's configuration.
@@ -41,7 +43,8 @@ def load_generator(
             raise
         model.require_text_encoder()
         _require_memory(file, model, batch_size)
-    clock, recipe = load_quantized(weights, model.network, narrow=NARROW)
+    clock, recipe = load_quantized(weights, model.network, unread=UNREAD)
+    model.is_pretransform_unread = True
     if clock is not None:
         model.add_step_listener(clock.set_sigma)
         model.check_schedule = clock.check

@@ -38,12 +38,9 @@ def dtypes_of(module: nn.Module | None) -> dict[str, torch.dtype]:
     return {name: tensor.dtype for name, tensor in state.items()}
 
 
-def widen(module: nn.Module | None, dtypes: Mapping[str, torch.dtype]) -> None:
-    """Gives a module that was loaded in the types of its file the ones that it computes in; nothing where it has them."""
-    state: dict[str, Any] = {} if module is None else module.state_dict()
-    narrow = {name: tensor for name, tensor in state.items() if tensor.dtype != dtypes[name]}
-    if module is not None and narrow:
-        with torch.inference_mode(False):  # tensors made in inference mode could not be changed outside of it
-            wide = {name: tensor.to(dtypes[name]) for name, tensor in narrow.items()}
-            # stable-audio-tools' pretransform has a `load_state_dict` of its own, for other names.
-            nn.Module.load_state_dict(module, wide, strict=False, assign=True)
+def read_in(module: nn.Module, dtypes: Mapping[str, torch.dtype]) -> None:
+    """Gives a module whose tensors lie in a file memory of its own, in the types that it computes in."""
+    with torch.inference_mode(False):  # tensors made in inference mode could not be changed outside of it
+        own = {name: tensor.to(dtypes[name], copy=True) for name, tensor in module.state_dict().items()}
+        # stable-audio-tools' pretransform has a `load_state_dict` of its own, for other names.
+        nn.Module.load_state_dict(module, own, assign=True)

@@ -19,7 +19,7 @@ from audioptq.models.chunked import chunk_overlap, decode_in_chunks, decoding_by
 from audioptq.models.engine import VDenoiser
 from audioptq.models.files import load_weights, read_model_config, weights_file
 from audioptq.models.layout import BLOCKS
-from audioptq.models.lean import dtypes_of, widen, without_weights
+from audioptq.models.lean import dtypes_of, read_in, without_weights
 from audioptq.models.t5_text import T5TextConditioner, no_text_encoder
 from audioptq.models.word_text import WordTransformerConditioner
 
@@ -63,6 +63,7 @@ class StableAudioModel:
         self._denoiser = VDenoiser(self.network.model)
         pretransform: Any = self.network.pretransform
         self._dtypes = dtypes_of(pretransform)
+        self.is_pretransform_unread = False
         self._overlap = chunk_overlap(pretransform)
         if self._overlap is not None:
             pretransform.chunked = False  # stable-audio-tools' own way to bound memory; `decode` is exact
@@ -156,11 +157,13 @@ class StableAudioModel:
     def decode(self, latents: Tensor, n_samples: int | None = None) -> Tensor:
         """Audio `[batch, audio_channels, samples]`, its first `n_samples` if given.
 
-        A convolutional autoencoder decodes only what these need, in chunks (see `chunked`). A pretransform that was loaded in
-        the types of its file takes on its own here, at the first call.
+        A convolutional autoencoder decodes only what these need, in chunks (see `chunked`). A pretransform that is still in its
+        file (`is_pretransform_unread`) is read here.
         """
         pretransform = self.network.pretransform
-        widen(pretransform, self._dtypes)
+        if self.is_pretransform_unread and pretransform is not None:
+            read_in(pretransform, self._dtypes)
+            self.is_pretransform_unread = False
         if pretransform is None:
             audio = latents
         elif self._overlap is None:

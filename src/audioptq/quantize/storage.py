@@ -68,7 +68,7 @@ def save_quantized(
 
 
 def load_quantized(
-    path: str | Path, module: nn.Module, *, narrow: tuple[str, ...] = ()
+    path: str | Path, module: nn.Module, *, unread: tuple[str, ...] = ()
 ) -> tuple[TimestepClock | None, QuantRecipe]:
     """Turns a freshly built model of the same architecture into the one that was saved.
 
@@ -78,8 +78,9 @@ def load_quantized(
     Args:
         path: A file of `save_quantized`.
         module: The model, with any weights or none.
-        narrow: Prefixes of tensor names that keep the float type in which they were stored; all others take the
-            module's own again.
+        unread: Prefixes of tensor names whose bytes are checked and left in the file, to be read when they are used: they
+            keep the float type in which they were stored, and take no memory until then. All others take the module's own
+            again, in memory of their own.
 
     Returns:
         The clock to set before each call of the denoiser (None if nothing was calibrated), and the recipe.
@@ -90,7 +91,7 @@ def load_quantized(
     """
     with TensorFile(path) as file:
         record = file.record
-        tensors = _read_verified(file, _own_dtypes(module, record, narrow), _device(module))
+        tensors = _read_verified(file, _own_dtypes(module, record), _device(module), unread)
     recipe = QuantRecipe.from_config(record["recipe_name"], record["recipe"])
     clock = TimestepClock(record["sigmas"]) if record["sigmas"] is not None else None
     for name, shape in record["layers"].items():
@@ -118,9 +119,9 @@ def _stored_tensors(module: nn.Module, recipe: QuantRecipe) -> dict[str, Tensor]
     return tensors
 
 
-def _own_dtypes(module: nn.Module, record: Mapping[str, Any], narrow: tuple[str, ...]) -> dict[str, torch.dtype]:
+def _own_dtypes(module: nn.Module, record: Mapping[str, Any]) -> dict[str, torch.dtype]:
     """The types that tensors of the file take on; others, such as those of quantized layers, keep the file's."""
-    kept = (*narrow, *(f"{name}." for name in record.get("cast_layers", ())))
+    kept = tuple(f"{name}." for name in record.get("cast_layers", ()))
     state = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
     return {name: tensor.dtype for name, tensor in state.items() if not name.startswith(kept)}
 
@@ -131,18 +132,25 @@ def _device(module: nn.Module) -> torch.device:
     return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 
 
-def _read_verified(file: TensorFile, dtypes: Mapping[str, torch.dtype], device: torch.device) -> dict[str, Tensor]:
-    """Every tensor of the file, in memory of its own: aligned as kernels like it, and free of the file."""
+def _read_verified(
+    file: TensorFile, dtypes: Mapping[str, torch.dtype], device: torch.device, unread: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """Every tensor of the file, in memory of its own but for `unread`: aligned as kernels like it, free of the file."""
     content = ContentDigest(file.record)
     tensors = {}
     for name in sorted(file.entries):
         entry = file.entries[name]
-        tensor = torch.empty(entry.shape, dtype=getattr(torch, entry.dtype))
-        raw = tensor.reshape(-1).view(torch.uint8).numpy()
-        raw[:] = file.bytes_of(name)
+        dtype: torch.dtype = getattr(torch, entry.dtype)
+        if name.startswith(unread):
+            content.add(name, entry.dtype, entry.shape, file.bytes_of(name))
+            tensors[name] = torch.from_numpy(file.bytes_of(name)).view(dtype).reshape(entry.shape)
+        else:
+            tensor = torch.empty(entry.shape, dtype=dtype)
+            raw = tensor.reshape(-1).view(torch.uint8).numpy()
+            raw[:] = file.bytes_of(name)
+            content.add(name, entry.dtype, entry.shape, raw)  # what was copied, not what may have changed since
+            tensors[name] = tensor.to(device, dtypes.get(name, dtype))
         file.release(name)
-        content.add(name, entry.dtype, entry.shape, raw)  # what was copied, not what may have changed since
-        tensors[name] = tensor.to(device, dtypes.get(name, tensor.dtype))
     file.check_content(content)
     return tensors
 

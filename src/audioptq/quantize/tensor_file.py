@@ -64,7 +64,8 @@ class TensorFile:
             with self.path.open("rb") as handle:
                 length = int.from_bytes(handle.read(8), "little")
                 header = json.loads(handle.read(length))
-                self._map = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+                # Private: tensors may be views of it, and whoever changes one shall not change the file.
+                self._map = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_COPY)
             metadata = header.pop("__metadata__", {})
             self.record: dict[str, Any] = dict(json.loads(metadata.get(METADATA_KEY, "{}")))
             self.header_bytes = 8 + length
@@ -79,11 +80,11 @@ class TensorFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with suppress(BufferError):  # an error on its way may still hold a view; the map goes with it
+        with suppress(BufferError):  # the map goes with the last view of it
             self._map.close()
 
     def bytes_of(self, name: str) -> np.ndarray:
-        """The bytes of a tensor, uint8 `[nbytes]`: a view of the file, good until the file is closed."""
+        """The bytes of a tensor, uint8 `[nbytes]`: a view of the file, which stays mapped as long as there is one."""
         entry = self.entries[name]
         return np.frombuffer(self._map, np.uint8, entry.nbytes, entry.start)
 
