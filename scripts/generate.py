@@ -22,7 +22,7 @@ if __name__ == "__main__":
         torch.set_num_threads(snakemake.threads)
         params, wildcards, weights = snakemake.params, snakemake.wildcards, snakemake.input.weights
         text_encoder = snakemake.input.get("text_encoder") or []
-        model, recipe = load_generator(weights, folder_of(text_encoder))
+        model, recipe = load_generator(weights, folder_of(text_encoder), batch_size=params.batch_size)
         files = {"code": snakemake.input.code} | ({"text_encoder": text_encoder} if text_encoder else {})
         made_from = {name: digest([file_digest(path) for path in paths]) for name, paths in files.items()}
         model = model.to(best_device())

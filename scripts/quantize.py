@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from audioptq.artifacts import digest, write_json, write_parquet
+from audioptq.artifacts import read_tensor_metadata, write_json, write_parquet
 from audioptq.calibrate.act_stats import ActStats
 from audioptq.console import job_log
 from audioptq.device import best_device
 from audioptq.models.stable_audio import StableAudioModel
 from audioptq.quantize import QuantRecipe, quantize_model, save_quantized
+from audioptq.quantize.origin import origin
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -24,7 +25,8 @@ if __name__ == "__main__":
         model = StableAudioModel.load(Path(config).parent, text_dtype=recipe.text_dtype, weights=weights)
         stats = ActStats.load(snakemake.input.stats) if recipe.needs_calibration else None
         _, layers = quantize_model(model.network, recipe, stats, model.quantizable_layers(), best_device())
-        metadata = {"model": wildcards.model, "model_config": model.config, "model_digest": digest(model.config)}
+        sampler = read_tensor_metadata(snakemake.input.stats).get("sampler")
+        metadata = origin(wildcards.model, model.config, layers, sampler)
         size = save_quantized(output.weights, model.network, recipe, components=model.components, metadata=metadata)
         write_parquet(output.layers, layers, {"model": wildcards.model, "recipe": recipe.to_config()})
         write_json(output.size, size)

@@ -20,6 +20,7 @@ LAYERS = (
     "compat",
     "gpu_claim",
     "device",
+    "memory",
     "imports",
     "catalogue",
     "fetch",
@@ -40,6 +41,7 @@ LAYERS = (
     "cluster",
     "status",
     "estimate",
+    "commands",
     "cli",
 )
 FORBIDDEN = {
@@ -49,6 +51,7 @@ FORBIDDEN = {
     "status": {"models", "generate", "report", "train"},  # reads what they leave behind, and starts at once
     "estimate": {"models", "generate", "report", "train"},
     "report": {"models", "generate", "embed"},
+    "commands": {"score", "report", "train"},
 }
 # `config_check` and `train` read no configuration: the former is handed it, the latter has its settings passed.
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -116,6 +119,7 @@ def test_no_two_modules_import_each_other():
         "audioptq.prompts.dataset",
         "audioptq.catalogue",
         "audioptq.status.run",
+        "audioptq.cli",
         "audioptq.fetch.weights",
     ],
 )

@@ -1,16 +1,21 @@
-"""The command `audioptq`: what is asked of a run without snakemake."""
+"""The command `audioptq`: what is asked without snakemake."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
+import audioptq
+from audioptq.commands import generate, inspect, quantize
 from audioptq.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one subcommand; a user's mistake is one paragraph on standard error and exit code 1."""
     parser = argparse.ArgumentParser(prog="audioptq", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"audioptq {audioptq.__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
+    for command in (generate, quantize, inspect):
+        command.add_parser(commands)
     _add_status(commands)
     _add_estimate(commands)
     options = parser.parse_args(arguments)
@@ -19,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)
 
 
 def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

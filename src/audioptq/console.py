@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +23,7 @@ DRIVER_VARIABLE = "AUDIOPTQ_DRIVER"
 
 def progress(
     iterable: Iterable[Item], description: str, total: int | None = None, unit: str = "it", initial: int = 0
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """Yields from `iterable` behind a progress bar: a live one on a terminal, else a line a minute and one at the end."""
     if sys.stderr.isatty():
         yield from tqdm(iterable, desc=description, total=total, unit=unit, initial=initial, dynamic_ncols=True)

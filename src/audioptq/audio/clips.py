@@ -16,6 +16,7 @@ from audioptq.errors import DamagedArtifactError
 
 SILENT_PEAK = 1e-4  # -80 dBFS
 CLIPPED_SHARE = 1e-3
+FORMATS = {".flac": "FLAC", ".wav": "WAV"}
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -55,7 +56,10 @@ def clip_file_name(clip_id: str) -> str:
 
 
 def write_clip(path: str | Path, audio: np.ndarray, sample_rate: int, bit_depth: int) -> ClipRecord:
-    """Peak-normalises and writes `[channels, samples]` as FLAC; silent and non-finite clips are written as silence."""
+    """Peak-normalises and writes `[channels, samples]` as FLAC, or WAV if the path ends so.
+
+    Silent and non-finite clips are written as silence.
+    """
     finite = bool(np.isfinite(audio).all())
     peak = float(np.abs(audio).max()) if finite else 0.0
     usable = finite and peak >= SILENT_PEAK
@@ -66,7 +70,7 @@ def write_clip(path: str | Path, audio: np.ndarray, sample_rate: int, bit_depth:
     if not usable:
         status = "silent" if finite else "non_finite"
     with atomic_path(path) as temporary:
-        soundfile.write(temporary, stored.T, sample_rate, subtype=f"PCM_{bit_depth}", format="FLAC")
+        soundfile.write(temporary, stored.T, sample_rate, subtype=f"PCM_{bit_depth}", format=FORMATS[Path(path).suffix])
     return ClipRecord(
         str(path), sample_rate, audio.shape[-1], peak, gain, clipped_fraction, status, file_digest(path)
     )  # fmt: skip

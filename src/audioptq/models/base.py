@@ -1,6 +1,6 @@
 """What the stages ask of a model, whatever its family."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +16,8 @@ class AudioModel(Protocol):
         sample_rate: Of the audio it makes, Hz.
         max_seconds: Length of the longest clip.
         components: Prefix of a state-dict name -> component it belongs to (denoiser, conditioner, pretransform).
+        check_schedule: Called with the noise levels of a schedule before sampling begins; raises a UserError if the model is
+            bound to other ones, as one with timestep smoothing is.
     """
 
     network: Any
@@ -23,6 +25,7 @@ class AudioModel(Protocol):
     sample_rate: int
     max_seconds: float
     components: dict[str, str]
+    check_schedule: Callable[[Iterable[float]], None]
 
     @property
     def latent_shape(self) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from audioptq.models.engine import (
 # Latents of one chunk. Stable Audio Open's decoder takes 6 MB of activations per latent in float32: 0.9 GB for a chunk with its
 # overlap, however long the clip. Smaller chunks repeat more of the overlap.
 CHUNK_LATENTS = 128
+# Those 6 MB are six tensors of the decoder's last block at a time, where the rate is that of the audio.
+TENSORS_AT_A_TIME = 6
 
 POINTWISE = (SnakeBeta, nn.ELU, nn.Tanh, nn.Identity)
 
@@ -40,6 +43,13 @@ def chunk_overlap(pretransform: nn.Module | None) -> int | None:
     except NotImplementedError:
         return None
     return max(-first, last)
+
+
+def decoding_bytes(pretransform: Any, overlap: int) -> int:
+    """About what the activations of a chunk take, in float32."""
+    last = [layer for layer in pretransform.model.decoder.layers if isinstance(layer, nn.Conv1d)][-1]
+    samples = (CHUNK_LATENTS + 2 * overlap) * int(pretransform.downsampling_ratio)
+    return 4 * TENSORS_AT_A_TIME * int(last.in_channels) * samples
 
 
 def decode_in_chunks(

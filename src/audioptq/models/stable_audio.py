@@ -6,7 +6,7 @@ types that stable-audio-tools lacks may appear in the schema: the pretransform `
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from audioptq.errors import UserError
-from audioptq.models.build import WithoutInitialising, build_network
-from audioptq.models.chunked import chunk_overlap, decode_in_chunks
+from audioptq.models.build import build_network
+from audioptq.models.chunked import chunk_overlap, decode_in_chunks, decoding_bytes
 from audioptq.models.engine import VDenoiser
 from audioptq.models.files import load_weights, read_model_config, weights_file
 from audioptq.models.layout import BLOCKS
+from audioptq.models.lean import dtypes_of, read_in, without_weights
 from audioptq.models.t5_text import T5TextConditioner, no_text_encoder
 from audioptq.models.word_text import WordTransformerConditioner
 
@@ -30,7 +31,7 @@ class StableAudioModel:
         config: stable-audio-tools' model configuration.
         text_encoder: Directory of its T5, for a configuration that has one.
         text_dtype: In which the T5 computes; None for stable-audio-tools' choice, float16.
-        initialise: Whether the network starts with random weights; else its weights are to be loaded before it is used.
+        initialise: Whether the network starts with random weights; else it has none, and takes no memory, until they are loaded.
 
     Raises:
         UserError: If the configuration is not of a model that is sampled here, or its text encoder is not what is given.
@@ -48,7 +49,7 @@ class StableAudioModel:
     ) -> None:
         self.config = config
         try:
-            with contextlib.nullcontext() if initialise else WithoutInitialising():
+            with contextlib.nullcontext() if initialise else without_weights():
                 self.network: Any = build_network(config, text_encoder, text_dtype)
         except (KeyError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
             raise UserError(
@@ -56,10 +57,13 @@ class StableAudioModel:
                 "It must follow stable-audio-tools' schema (model_type diffusion_cond; see models/mini/model_config.json)."
             ) from error
         self.network.eval().requires_grad_(False)
+        self.check_schedule: Callable[[Iterable[float]], None] = lambda sigmas: None
         self.sample_rate = int(config["sample_rate"])
         self.max_seconds = config["sample_size"] / self.sample_rate
         self._denoiser = VDenoiser(self.network.model)
         pretransform: Any = self.network.pretransform
+        self._dtypes = dtypes_of(pretransform)
+        self.is_pretransform_unread = False
         self._overlap = chunk_overlap(pretransform)
         if self._overlap is not None:
             pretransform.chunked = False  # stable-audio-tools' own way to bound memory; `decode` is exact
@@ -153,9 +157,13 @@ class StableAudioModel:
     def decode(self, latents: Tensor, n_samples: int | None = None) -> Tensor:
         """Audio `[batch, audio_channels, samples]`, its first `n_samples` if given.
 
-        A convolutional autoencoder decodes only what these need, in chunks (see `chunked`).
+        A convolutional autoencoder decodes only what these need, in chunks (see `chunked`). A pretransform that is still in its
+        file (`is_pretransform_unread`) is read here.
         """
         pretransform = self.network.pretransform
+        if self.is_pretransform_unread and pretransform is not None:
+            read_in(pretransform, self._dtypes)
+            self.is_pretransform_unread = False
         if pretransform is None:
             audio = latents
         elif self._overlap is None:
@@ -165,6 +173,14 @@ class StableAudioModel:
             wanted = ratio * latents.shape[-1] if n_samples is None else n_samples
             audio = decode_in_chunks(pretransform.decode, latents, wanted, ratio, self._overlap)
         return audio if n_samples is None else audio[..., :n_samples]
+
+    def activation_bytes(self, batch_size: int) -> int:
+        """About what a step or the decoding takes at its largest beside weights, whichever is more."""
+        linears = [self.network.get_submodule(name) for name in self.quantizable_layers()]
+        widest = max((linear.out_features for linear in linears), default=0)
+        # Both halves of the guidance, in float32: the widest output and what is made of it before it is let go.
+        step = 2 * batch_size * self.latent_shape[1] * 2 * widest * 4
+        return max(step, 0 if self._overlap is None else decoding_bytes(self.network.pretransform, self._overlap))
 
     @property
     def _prompt(self) -> nn.Module:

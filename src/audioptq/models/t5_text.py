@@ -168,8 +168,8 @@ def no_text_encoder(name: str) -> UserError:
     """The error of a model whose T5 was not given."""
     return UserError(
         f"The model encodes its captions with T5 ({name}), whose files are not among its own: set `models.<name>.text_encoder` in "
-        "the config to a directory with T5's config.json, model.safetensors and tokenizer.json (google-t5/t5-base for Stable "
-        "Audio Open)."
+        "the config, or `--text-encoder` of the command, to a directory with T5's config.json, model.safetensors and "
+        "tokenizer.json (google-t5/t5-base for Stable Audio Open)."
     )
 
 

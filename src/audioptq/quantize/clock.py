@@ -40,17 +40,40 @@ class TimestepClock:
         Raises:
             UserError: If there is none: the statistics were calibrated with another schedule.
         """
-        sigma = float(sigma)
-        if sigma > 0:
-            distances = [abs(math.log(sigma) - log) for log in self._logs]
-            nearest = min(range(len(distances)), key=distances.__getitem__)
-            if distances[nearest] < LOG_TOLERANCE:
-                self._index = nearest
-                return
-        raise UserError(
-            f"The sampler is at noise level {sigma:.6g}, for which this quantized model has no statistics: it was "
-            f"calibrated with another schedule, whose {len(self.sigmas)} levels are {_listed(self.sigmas)}. Generate "
-            "with the schedule of the calibration, or calibrate and quantize again with this one."
+        nearest, distance = self._nearest(float(sigma))
+        if not distance < LOG_TOLERANCE:
+            raise self._uncalibrated(float(sigma), nearest)
+        self._index = nearest
+
+    def check(self, sigmas: Iterable[float]) -> None:
+        """Checks a whole schedule before a sampler sets to work; a final zero is no pass of the denoiser.
+
+        Raises:
+            UserError: For the level that is furthest from any calibrated one, if that is not one of them.
+        """
+        levels = [float(sigma) for sigma in sigmas]
+        levels = levels[:-1] if levels and levels[-1] == 0 else levels
+        worst = max(levels, key=lambda sigma: self._nearest(sigma)[1], default=None)
+        if worst is not None:
+            nearest, distance = self._nearest(worst)
+            if not distance < LOG_TOLERANCE:
+                raise self._uncalibrated(worst, nearest)
+
+    def _nearest(self, sigma: float) -> tuple[int, float]:
+        """Row of the nearest calibrated level, and the distance to it, `|log|`; infinite for what is no level."""
+        if not 0 < sigma < math.inf:
+            return 0, math.inf
+        distances = [abs(math.log(sigma) - log) for log in self._logs]
+        nearest = min(range(len(distances)), key=distances.__getitem__)
+        return nearest, distances[nearest]
+
+    def _uncalibrated(self, sigma: float, nearest: int) -> UserError:
+        known = self.sigmas[nearest]
+        return UserError(
+            f"The sampler is at noise level {sigma:.6g}, for which this quantized model has no statistics: the nearest "
+            f"calibrated level is {known:.6g}, a gap of {abs(sigma - known) / known:.1%}. It was calibrated with another "
+            f"schedule, whose {len(self.sigmas)} levels are {_listed(self.sigmas)}. Generate with the schedule of the "
+            "calibration, or calibrate and quantize again with this one."
         )
 
 

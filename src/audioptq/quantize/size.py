@@ -7,18 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from audioptq.quantize.linear import QuantLinear
+from audioptq.quantize.parts import component_of, count_bytes
 from audioptq.quantize.rest import quantized_tensor_names
-
-PARTS = {
-    "qdata": "qdata",
-    "scale": "scale",
-    "act_scale": "scale",
-    "smooth_scale": "smooth_scale",
-    "smooth_row": "smooth_scale",
-    "low_rank.a": "low_rank",
-    "low_rank.b": "low_rank",
-    "weight": "full_precision",
-}
 
 
 def size_record(
@@ -37,25 +27,14 @@ def size_record(
         full_precision (weights that the simulated form keeps), rest, header; `denoiser_fp32`: what the denoiser takes
         with every float in 32 bits. Parts add up to the total, and so do components with the header.
     """
-    owned = quantized_tensor_names(module)
-    parts = {**dict.fromkeys(PARTS.values(), 0), "rest": 0, "header": _header_bytes(path)}
-    by_component = dict.fromkeys(components.values(), 0)
-    for name, tensor in tensors.items():
-        parts[PARTS[owned[name]] if name in owned else "rest"] += tensor.nbytes
-        component = component_of(name, components)
-        by_component[component] = by_component.get(component, 0) + tensor.nbytes
+    layers = [name for name, layer in module.named_modules() if isinstance(layer, QuantLinear)]
+    counted = count_bytes({name: tensor.nbytes for name, tensor in tensors.items()}, layers, components)
     return {
         "total": Path(path).stat().st_size,
-        "components": by_component,
-        "parts": parts,
+        "components": counted.components,
+        "parts": counted.parts | {"header": _header_bytes(path)},
         "denoiser_fp32": _fp32_bytes(module, components, "denoiser"),
     }
-
-
-def component_of(name: str, components: Mapping[str, str]) -> str:
-    """The component under whose prefix a tensor's name falls, the longest prefix first."""
-    prefixes = [prefix for prefix in components if name.startswith(prefix)]
-    return components[max(prefixes, key=len)] if prefixes else "other"
 
 
 def _fp32_bytes(module: nn.Module, components: Mapping[str, str], component: str) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audioptq.artifacts import read_tensors, write_tensors
-from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.artifacts import write_tensors
+from audioptq.errors import UserError
 from audioptq.quantize.apply import set_module
 from audioptq.quantize.cast import CastLinear
 from audioptq.quantize.clock import TimestepClock
@@ -16,9 +16,9 @@ from audioptq.quantize.linear import QuantLinear
 from audioptq.quantize.recipe import QuantRecipe
 from audioptq.quantize.rest import cast_layer_names, quantized_tensor_names, storage_dtype
 from audioptq.quantize.size import size_record
+from audioptq.quantize.tensor_file import FORMAT_VERSION, TensorFile
 
-FORMAT_VERSION = 2
-RESERVED = ("format_version", "recipe_name", "recipe", "sigmas", "layers", "cast_layers")
+RESERVED = ("format_version", "recipe_name", "recipe", "sigmas", "layers", "cast_layers", "components")
 
 
 def save_quantized(
@@ -58,6 +58,7 @@ def save_quantized(
         "sigmas": list(clock.sigmas) if clock is not None else None,
         "layers": {name: [layer.out_features, layer.in_features] for name, layer in layers.items()},
         "cast_layers": cast_layer_names(module),
+        "components": dict(components),
     }
     write_tensors(path, tensors, record)
     owned = quantized_tensor_names(module)
@@ -66,14 +67,20 @@ def save_quantized(
     return size_record(path, tensors, module, components) | {"kept_float32": kept}
 
 
-def load_quantized(path: str | Path, module: nn.Module) -> tuple[TimestepClock | None, QuantRecipe]:
+def load_quantized(
+    path: str | Path, module: nn.Module, *, unread: tuple[str, ...] = ()
+) -> tuple[TimestepClock | None, QuantRecipe]:
     """Turns a freshly built model of the same architecture into the one that was saved.
 
-    Every tensor is read; those that were stored in a smaller float type take the dtype of the module again.
+    Every tensor is read once, through a map of the file, and given to the module as it is: the peak of memory is what the
+    file holds. Parameters may therefore be on the meta device; what the module computed when it was built stays.
 
     Args:
         path: A file of `save_quantized`.
-        module: The model, with any weights.
+        module: The model, with any weights or none.
+        unread: Prefixes of tensor names whose bytes are checked and left in the file, to be read when they are used: they
+            keep the float type in which they were stored, and take no memory until then. All others take the module's own
+            again, in memory of their own.
 
     Returns:
         The clock to set before each call of the denoiser (None if nothing was calibrated), and the recipe.
@@ -82,20 +89,22 @@ def load_quantized(path: str | Path, module: nn.Module) -> tuple[TimestepClock |
         DamagedArtifactError: If the file is missing, damaged or altered.
         UserError: If it is of another format version, or of a model of another architecture.
     """
-    tensors, record = _read_checked(path)
+    with TensorFile(path) as file:
+        file.verify()
+        record = file.record
+        tensors = _read(file, _own_dtypes(module, record), _device(module), unread)
     recipe = QuantRecipe.from_config(record["recipe_name"], record["recipe"])
     clock = TimestepClock(record["sigmas"]) if record["sigmas"] is not None else None
     for name, shape in record["layers"].items():
         linear = _linear_of_shape(path, module, name, tuple(shape))
         own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
-        if "bias" in own and linear.bias is not None:
-            own["bias"] = own["bias"].to(linear.bias.dtype)
         layer = QuantLinear(own, recipe.for_layer(name), (linear.out_features, linear.in_features), clock)
-        set_module(module, name, layer.to(linear.weight.device))
+        set_module(module, name, layer)
     for name in record["cast_layers"]:
         weight = tensors[f"{name}.weight"]
         linear = _linear_of_shape(path, module, name, tuple(weight.shape))
-        set_module(module, name, CastLinear.of(linear, weight.dtype))
+        cast = CastLinear(linear.in_features, linear.out_features, linear.bias is not None, "meta", weight.dtype)
+        set_module(module, name, cast.requires_grad_(False))
     _load_strictly(path, module, tensors)
     return clock, recipe
 
@@ -111,20 +120,34 @@ def _stored_tensors(module: nn.Module, recipe: QuantRecipe) -> dict[str, Tensor]
     return tensors
 
 
-def _read_checked(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        tensors, record = read_tensors(path)
-    except ValueError as error:  # metadata that is no JSON
-        raise _damaged(path, str(error)) from error
-    version = record.get("format_version")
-    if not isinstance(version, int):
-        raise _damaged(path, "it was not written by `save_quantized`")
-    if version != FORMAT_VERSION:
-        raise UserError(
-            f"{path} has format version {version}, but this version of audioptq reads {FORMAT_VERSION}. Quantize the "
-            "model again, or use the version of audioptq that wrote the file."
-        )
-    return tensors, record
+def _own_dtypes(module: nn.Module, record: Mapping[str, Any]) -> dict[str, torch.dtype]:
+    """The types that tensors of the file take on; others, such as those of quantized layers, keep the file's."""
+    kept = tuple(f"{name}." for name in record.get("cast_layers", ()))
+    state = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
+    return {name: tensor.dtype for name, tensor in state.items() if not name.startswith(kept)}
+
+
+def _device(module: nn.Module) -> torch.device:
+    """Where the module is; the CPU for one whose tensors are all on the meta device."""
+    devices = (tensor.device for tensor in module.state_dict().values() if isinstance(tensor, Tensor))
+    return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
+
+
+def _read(
+    file: TensorFile, dtypes: Mapping[str, torch.dtype], device: torch.device, unread: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """Every tensor of the file, in memory of its own but for `unread`: aligned as kernels like it, free of the file."""
+    tensors = {}
+    for name, entry in file.entries.items():
+        dtype: torch.dtype = getattr(torch, entry.dtype)
+        if name.startswith(unread):
+            tensors[name] = torch.from_numpy(file.bytes_of(name)).view(dtype).reshape(entry.shape)
+        else:
+            tensor = torch.empty(entry.shape, dtype=dtype)
+            tensor.reshape(-1).view(torch.uint8).numpy()[:] = file.bytes_of(name)
+            tensors[name] = tensor.to(device, dtypes.get(name, dtype))
+        file.release(name)
+    return tensors
 
 
 def _load_strictly(path: str | Path, module: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -137,7 +160,7 @@ def _load_strictly(path: str | Path, module: nn.Module, tensors: dict[str, Tenso
             f"{len(unlike)} tensors are absent from one of them or differ in shape, for example {unlike[0]}: "
             f"{stored.get(unlike[0], 'absent')} in the file, {expected.get(unlike[0], 'absent')} in the model",
         )
-    module.load_state_dict(tensors)
+    module.load_state_dict(tensors, assign=True)
 
 
 def _linear_of_shape(path: str | Path, module: nn.Module, name: str, shape: tuple[int, ...]) -> nn.Linear:
@@ -149,12 +172,6 @@ def _linear_of_shape(path: str | Path, module: nn.Module, name: str, shape: tupl
         found = "nothing" if layer is None else f"{type(layer).__name__}({layer.extra_repr()})"
         raise _misfit(path, f"the file holds a linear layer {name} of {shape} where the model has {found}")
     return layer
-
-
-def _damaged(path: str | Path, why: str) -> DamagedArtifactError:
-    return DamagedArtifactError(
-        f"{path} cannot be used: {why}. Delete it and quantize again; if you were given it, ask for a whole copy."
-    )
 
 
 def _misfit(path: str | Path, why: str) -> UserError:

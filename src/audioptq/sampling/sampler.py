@@ -55,6 +55,10 @@ class SamplerSettings:
         return asdict(self)
 
 
+# What config.yaml evaluates mini with; Stable Audio Open takes 100 steps and a guidance of 7.
+DEFAULT_SAMPLER = SamplerSettings("dpmpp-3m-sde", steps=16, sigma_min=0.3, sigma_max=500.0, rho=1.0, cfg_scale=3.0)
+
+
 @torch.inference_mode()
 def sample(
     model: AudioModel,
@@ -65,11 +69,16 @@ def sample(
     seed: int,
     settings: SamplerSettings,
 ) -> Tensor:
-    """Latents `[batch, channels, frames]` of a batch of captions; equal for equal (seed, clip_id), whatever else is in the batch."""
+    """Latents `[batch, channels, frames]` of a batch of captions; equal for equal (seed, clip_id), whatever else is in the batch.
+
+    Raises:
+        UserError: If the model is quantized for another schedule; found before the first step.
+    """
     from audioptq.models.engine import samplers
 
-    conditioning = model.condition(captions, seconds_total)
     sigmas = settings.sigmas()
+    model.check_schedule(sigmas[:-1].tolist())
+    conditioning = model.condition(captions, seconds_total)
     # Drawn and scaled on the CPU, so that a GPU starts from the same numbers.
     latents = (initial_noise(seed, clip_ids, model.latent_shape) * sigmas[0]).to(model.device)
     functions = {

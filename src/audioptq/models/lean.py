@@ -1,0 +1,46 @@
+"""Networks that take no memory before their weights come, and little before they are used."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from audioptq.models.build import WithoutInitialising
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Networks built within have their parameters on the meta device: shapes and types, no memory.
+
+    Buffers are made as ever, since those that no state dict holds (rotary frequencies, filter banks) are computed while the
+    network is built. Weight normalisation, which would compute and keep a copy of each weight, finds nothing to compute on.
+    """
+    register = nn.Module.register_parameter
+
+    def register_on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None:
+            param = nn.Parameter(param.detach().to("meta"), requires_grad=param.requires_grad)
+        register(self, name, param)
+
+    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign]
+    try:
+        with WithoutInitialising():
+            yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def dtypes_of(module: nn.Module | None) -> dict[str, torch.dtype]:
+    """The types of a module's tensors, by their names."""
+    state: dict[str, Any] = {} if module is None else module.state_dict()
+    return {name: tensor.dtype for name, tensor in state.items()}
+
+
+def read_in(module: nn.Module, dtypes: Mapping[str, torch.dtype]) -> None:
+    """Gives a module whose tensors lie in a file memory of its own, in the types that it computes in."""
+    with torch.inference_mode(False):  # tensors made in inference mode could not be changed outside of it
+        own = {name: tensor.to(dtypes[name], copy=True) for name, tensor in module.state_dict().items()}
+        # stable-audio-tools' pretransform has a `load_state_dict` of its own, for other names.
+        nn.Module.load_state_dict(module, own, assign=True)
