@@ -40,6 +40,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--cfg-scale", type=float, help=f"strength of the guidance ({SAMPLER_HELP} 3)")
     parser.add_argument("--sampler", help=f"dpmpp-3m-sde, dpmpp-2m-sde or dpmpp-2m ({SAMPLER_HELP} dpmpp-3m-sde)")
     parser.add_argument("--bit-depth", type=int, choices=(16, 24), default=24, help="of the clip (default: 24)")
+    parser.add_argument(
+        "--compute",
+        choices=("simulated", "integer"),
+        default="simulated",
+        help="integer: on integers where this machine multiplies them right; the clip says which (default: simulated)",
+    )
     parser.add_argument("--text-encoder", metavar="DIR", help="the model's T5, for Stable Audio Open")
     parser.set_defaults(run=run)
 
@@ -55,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
 
     check_suffix(options.output)
     started = time.perf_counter()
-    generator = TextToAudio.load(options.weights, options.text_encoder)
+    generator = TextToAudio.load(options.weights, options.text_encoder, options.compute)
     print(f"loaded {options.weights} in {time.perf_counter() - started:.1f} s", file=sys.stderr)
     _warn_of_words(generator, options.caption)
     chosen = {"name": options.sampler, "steps": options.steps, "cfg_scale": options.cfg_scale}
@@ -87,7 +93,7 @@ def _said(
     settings, recipe = replace(generator.sampler, **sampler), generator.recipe
     lines = [
         f"{clip.path}: {clip.n_samples / clip.sample_rate:.2f} s at {clip.sample_rate} Hz, in {seconds:.1f} s",
-        f"  {generator.record.get('model', 'model')} {recipe.name} (W{recipe.weight_bits}A{recipe.act_bits}, {recipe.compute}), "
+        f"  {generator.record.get('model', 'model')} {recipe.name} (W{recipe.weight_bits}A{recipe.act_bits}, {generator.compute}), "
         f"{settings.name}, {settings.steps} steps, guidance {settings.cfg_scale:g}, seed {seed}",
     ]
     if clip.status != "ok":

@@ -13,6 +13,7 @@ from audioptq.audio.clips import FORMATS, ClipRecord, write_clip
 from audioptq.console import progress
 from audioptq.device import best_device
 from audioptq.errors import UserError
+from audioptq.generate.compute import use_compute
 from audioptq.generate.load import load_generator
 from audioptq.models.base import AudioModel
 from audioptq.quantize import QuantRecipe
@@ -33,20 +34,29 @@ class TextToAudio:
         recipe: What was done to it.
         sampler: The settings that its file records.
         record: The file's metadata.
+        compute: How its products run: `float`, `simulated` or `integer`.
     """
 
     model: AudioModel
     recipe: QuantRecipe
     sampler: SamplerSettings
     record: dict[str, Any]
+    compute: str
 
     @classmethod
-    def load(cls, weights: str | Path, text_encoder: str | Path | None = None) -> "TextToAudio":
-        """Reads a file of quantized weights; the arguments and errors are those of `load_generator`."""
+    def load(
+        cls, weights: str | Path, text_encoder: str | Path | None = None, compute: str = "simulated"
+    ) -> "TextToAudio":
+        """Reads a file of quantized weights; its other arguments and errors are those of `load_generator`.
+
+        With `compute="integer"` products run on integers wherever this machine multiplies them right (docs/integer.md).
+        """
         model, recipe = load_generator(weights, text_encoder)
+        model = model.to(best_device())
         with TensorFile(weights) as file:
             record = file.record
-        return cls(model.to(best_device()), recipe, recorded_sampler(record), record)
+        found, _, _ = use_compute(model.network, recipe, compute)
+        return cls(model, recipe, recorded_sampler(record), record, found)
 
     @property
     def default_seconds(self) -> float:

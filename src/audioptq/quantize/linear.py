@@ -35,7 +35,7 @@ class QuantLinear(nn.Module):
     int8 requantization, and of the simulated integers.
 
     A *row* is a row of the smoothing table: one for all timesteps, one per timestep, or one per group of timesteps. The
-    dequantized compute weight is kept from one call to the next while the row stays the same, and is never saved.
+    dequantized compute weight is kept from one call to the next where rows repeat, and is never saved.
 
     Attributes:
         qdata: Stored weight, int8 `[out, in]`, packed along `in` below 8 bits (packing.py).
@@ -87,6 +87,11 @@ class QuantLinear(nn.Module):
     def rows(self) -> int:
         """Number of different smoothing vectors (1 without smoothing)."""
         return 1 if self.smooth_scale is None else len(self.smooth_scale)
+
+    @property
+    def repeats_rows(self) -> bool:
+        """Whether one timestep's weight serves the next: else keeping it would take memory and save nothing."""
+        return self.rows == 1 or self.smooth_row is not None
 
     @property
     def row_shares(self) -> Tensor:
@@ -176,9 +181,12 @@ class QuantLinear(nn.Module):
 
     def _weight_of(self, row: int, dtype: torch.dtype) -> Tensor:
         """The compute weight, made anew only when the row changes."""
-        if self._cached is None or self._cached[:2] != (row, dtype):
-            self._cached = (row, dtype, self.compute_weight(row).to(dtype))
-        return self._cached[2]
+        if self._cached is not None and self._cached[:2] == (row, dtype):
+            return self._cached[2]
+        weight = self.compute_weight(row).to(dtype)
+        if self.repeats_rows:
+            self._cached = (row, dtype, weight)
+        return weight
 
     def _float_dtype(self, x: Tensor) -> torch.dtype:
         return torch.bfloat16 if self.recipe.dtype == "bfloat16" else x.dtype

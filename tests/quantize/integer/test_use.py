@@ -64,18 +64,19 @@ def test_every_layer_differs_from_its_simulated_form_by_rounding(model, stats, c
             assert (after(raw) - expected).abs().max() <= ROUNDING * expected.abs().max()
 
 
-def test_the_timesteps_weight_is_packed_once_per_timestep(model, stats, candidates, x, monkeypatch):
-    clock = quantized(model, stats, candidates, **ENTRIES["timestep"])
+@pytest.mark.parametrize(("kind", "n_packed"), [("static", 1), ("timestep", 3)])
+def test_a_packed_weight_is_kept_where_it_serves_again(kind, n_packed, model, stats, candidates, x, monkeypatch):
+    clock = quantized(model, stats, candidates, **ENTRIES[kind])
     use_integer(model, "reference")
     layer = model.get_submodule(candidates[0])
     packed = []
     prepare = layer.backend.prepare
     monkeypatch.setattr(layer.backend, "prepare", lambda *given: packed.append(1) or prepare(*given), raising=False)
-    for sigma in [*clock.sigmas[:2], clock.sigmas[1]]:
+    for sigma in clock.sigmas[:3]:
         clock.set_sigma(sigma)
         layer(x)
-        layer(x)
-    assert len(packed) == 2
+    assert len(packed) == n_packed
+    assert (layer._packed is None) == (kind == "timestep")
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,14 @@ class IntegerLinear(QuantLinear):
         return quantize(x, scale, spec.bits).flatten(0, -2), per_token
 
     def _packed_weight(self, row: int) -> Any:
-        if self._packed is None or self._packed[0] != row:
-            weight, scale = self.integer_weight(row)
-            per_output = scale.expand(self.out_features, 1).flatten().float()
-            self._packed = (row, self.backend.prepare(weight, per_output, self.compute_spec.bits))
-        return self._packed[1]
+        if self._packed is not None and self._packed[0] == row:
+            return self._packed[1]
+        weight, scale = self.integer_weight(row)
+        per_output = scale.expand(self.out_features, 1).flatten().float()
+        packed = self.backend.prepare(weight, per_output, self.compute_spec.bits)
+        if self.repeats_rows:
+            self._packed = (row, packed)
+        return packed
 
     def _apply(self, *args: object, **kwargs: object) -> "IntegerLinear":
         self._packed = None
