@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,8 @@ CONFIG = yaml.safe_load((REPOSITORY / "tests/config.tiny.yaml").read_text(encodi
     "generation": {"clips_per_shard": 6, "batch_size": 2},
 }
 SITE = {"processors": 2, "gpu_model": "toy"}
-# A cluster of one machine answers at once; the executor waits ten seconds more after each question that was too early.
-QUICK = ["--slurm-init-seconds-before-status-checks", "13", "--latency-wait", "15"]
+# A cluster of one machine answers at once.
+QUICK = ["--slurm-init-seconds-before-status-checks", "4", "--latency-wait", "15"]
 PATIENCE = 400.0
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
@@ -44,8 +45,9 @@ class Run:
 
     def command(self, *arguments: str) -> list[str]:
         files = [str(REPOSITORY / "config.yaml"), str(self.folder / "experiment.yaml")]
-        snakefile = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(self.folder)]
-        return [*snakefile, "--configfile", *files, *arguments]
+        snakemake = [sys.executable, str(REPOSITORY / "tests/slurm/eager_snakemake.py")]
+        where = ["--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(self.folder)]
+        return [*snakemake, *where, "--configfile", *files, *arguments]
 
     def __call__(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
