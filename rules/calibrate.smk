@@ -10,6 +10,8 @@ rule calibrate:
     log:
         f"{LOGS}/calibrate/{{model}}.log",
     threads: workflow.cores
+    resources:
+        gpu=1,
     params:
         sampler=config["sampler"],
         seed=config["calibration"]["seed"],
