@@ -1,3 +1,4 @@
+# A shard of the prompts at a time: ranges of all of them are the ranges of the shards' ranges.
 rule calibrate:
     input:
         code=library("calibrate"),
@@ -5,10 +6,10 @@ rule calibrate:
         text_encoder=text_encoder_files,
         prompts=f"{RESULTS}/prompts/{DATASET}.calibration.parquet",
     output:
-        stats=f"{RESULTS}/calibrate/{{model}}/act_stats.safetensors",
-        map=f"{RESULTS}/calibrate/{{model}}/activation_map.safetensors",
+        stats=f"{RESULTS}/calibrate/{{model}}/shard-{{shard}}.safetensors",
+        map=f"{RESULTS}/calibrate/{{model}}/activation_map-{{shard}}.safetensors",
     log:
-        f"{LOGS}/calibrate/{{model}}.log",
+        f"{LOGS}/calibrate/{{model}}/shard-{{shard}}.log",
     threads: workflow.cores
     resources:
         gpu=1,
@@ -16,7 +17,22 @@ rule calibrate:
         sampler=config["sampler"],
         seed=config["calibration"]["seed"],
         batch_size=config["calibration"]["batch_size"],
+        prompts_per_shard=config["calibration"]["prompts_per_shard"],
     message:
-        "calibrate {wildcards.model}: activation ranges per timestep and input channel"
+        "calibrate {wildcards.model}, shard {wildcards.shard}: activation ranges per timestep and input channel"
     script:
         "../scripts/calibrate.py"
+
+
+rule merge_calibration:
+    input:
+        code=library("merge_calibration"),
+        shards=calibration_shards,
+    output:
+        f"{RESULTS}/calibrate/{{model}}/act_stats.safetensors",
+    log:
+        f"{LOGS}/merge_calibration/{{model}}.log",
+    message:
+        "calibrate {wildcards.model}: one set of ranges"
+    script:
+        "../scripts/merge_calibration.py"

@@ -115,13 +115,3 @@ def scored_metrics():
         for metric, info in infos.items()
         if info.target != "reference" or references_of(info.embedder)
     ]
-
-
-def manifests_of(recipe, seed):
-    """Shard manifests of a recipe and seed of the model that is run."""
-    return manifests(SimpleNamespace(model=MODEL, recipe=recipe, seed=seed))
-
-
-def report_assets():
-    """Template, style and script of the page: library files that no import names."""
-    return relative((PACKAGE / "report").glob("report.*"))

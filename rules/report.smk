@@ -4,7 +4,7 @@ rule report:
         assets=report_assets(),
         prompts=f"{RESULTS}/prompts/{DATASET}.parquet",
         stats=f"{RESULTS}/calibrate/{MODEL}/act_stats.safetensors",
-        map=f"{RESULTS}/calibrate/{MODEL}/activation_map.safetensors",
+        map=f"{RESULTS}/calibrate/{MODEL}/activation_map-0000.safetensors",
         sizes=expand(
             f"{RESULTS}/quantize/{MODEL}/{{recipe}}/size.json", recipe=config["run"]
         ),

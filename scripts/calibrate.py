@@ -1,4 +1,4 @@
-"""Rule calibrate: runs full precision on the calibration prompts and writes activation statistics."""
+"""Rule calibrate: runs full precision on a shard of the calibration prompts and writes activation statistics."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,8 @@ if __name__ == "__main__":
         torch.set_num_threads(snakemake.threads)
         output, params = snakemake.output, snakemake.params
         prompts, _ = read_parquet(snakemake.input.prompts)
+        first = int(snakemake.wildcards.shard) * params.prompts_per_shard
+        prompts = prompts.iloc[first : first + params.prompts_per_shard]
         text_encoder = folder_of(snakemake.input.get("text_encoder"))
         config, weights = snakemake.input.model
         model = StableAudioModel.load(Path(config).parent, text_encoder, weights=weights).to(best_device())

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioptq.artifacts import write_parquet, write_text
+from audioptq.artifacts import write_parquet, write_tensors, write_text
 from audioptq.cli import main
 from audioptq.errors import UserError
 from audioptq.estimate.measure import Cost, Costs, measure
@@ -17,7 +17,7 @@ from audioptq.estimate.simulate import simulate
 
 STEPS, CLIP_STEP, LOAD, START, LATENCY = 10, 0.2, 5.0, 3.0, 0.5
 COSTS = {"prompts": 0.1, "embed_clips": 0.3, "embed_captions": 0.05, "score": 0.2, "report": 0.4}
-SIZES = Target(20, 3, 2, STEPS, 8, 2, 4, 5)
+SIZES = Target(20, 3, 2, STEPS, 8, 2, 4, 5, 2)
 
 
 class Run:
@@ -26,7 +26,6 @@ class Run:
     def __init__(self, folder: Path, n_clips: int, clips_per_shard: int) -> None:
         self.folder, self.clock = folder, 1000.0
         self.prompts("set", n_clips)
-        self.prompts("set.calibration", 5)
         self.job("prompts", "prompts", COSTS["prompts"] * n_clips)
         self.job("embed_captions", "embed/captions/set/clap", COSTS["embed_captions"] * n_clips)
         shards = [range(first, min(first + clips_per_shard, n_clips)) for first in range(0, n_clips, clips_per_shard)]
@@ -38,7 +37,9 @@ class Run:
             self.job(
                 "embed_clips", f"embed/{name.replace('shard', 'clap/shard')}", 1 + COSTS["embed_clips"] * len(shard)
             )
-        self.job("calibrate", "calibrate/mini", 5 * STEPS * 0.7)
+        record = {"clip_ids": list("abcde"), "sampler": {"steps": STEPS}}
+        write_tensors(folder / "results/calibrate/mini/shard-0000.safetensors", {"sigmas": np.ones(STEPS)}, record)
+        self.job("calibrate", "calibrate/mini/shard-0000", 5 * STEPS * 0.7)
         self.job("quantize", "quantize/mini/fp32", 11.0)
         self.job("score", "score/mini/fp32/seed1/lsd", COSTS["score"] * n_clips)
         self.job("report", "report", COSTS["report"] * n_clips)
@@ -80,7 +81,7 @@ def test_a_plan_has_the_jobs_of_the_workflow() -> None:
     assert counts["generate"] == sets * shards
     assert counts["embed_clips"] == sets * shards * 2
     assert counts["score"] == sets * 4
-    assert (counts["quantize"], counts["prompts"], counts["calibrate"], counts["report"]) == (3, 1, 1, 1)
+    assert (counts["quantize"], counts["prompts"], counts["calibrate"], counts["report"]) == (3, 1, 3, 1)
     assert all(need < number for number, job in enumerate(jobs) for need in job.needs)
     generated = sum(job.seconds for job in jobs if job.stage == "generate")
     assert generated == pytest.approx(sets * 20 * STEPS * CLIP_STEP + sets * shards)

@@ -14,6 +14,7 @@ COUNTS = (
     ("--evaluators", 3, "evaluator networks"),
     ("--metrics", 5, "metrics"),
     ("--calibration-prompts", 50, "prompts of the calibration"),
+    ("--prompts-per-shard", 10, "of these, in a job"),
 )
 
 
@@ -32,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds-per-clip-step", type=float, help="of generation on the GPU in mind (default: as measured)"
     )
+    parser.add_argument("--seconds-to-embed", type=float, help="per clip and evaluator (default: as measured)")
     parser.add_argument("--seconds-to-load", type=float, help="to load the model in each job (default: as measured)")
     parser.add_argument(
         "--latency", type=float, help="seconds between two jobs; a cluster's is larger (default: as measured)"
@@ -53,6 +55,8 @@ def run_estimate(options: argparse.Namespace) -> None:
 
     costs = measure(options.results)
     stages = dict(costs.stages)
+    if options.seconds_to_embed is not None:
+        stages["embed_clips"] = Cost(0.0, options.seconds_to_embed)
     if options.seconds_to_load is not None:
         stages["generate"] = Cost(options.seconds_to_load, 0.0)
     clip_step = costs.clip_step if options.seconds_per_clip_step is None else options.seconds_per_clip_step

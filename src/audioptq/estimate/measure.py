@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from scipy.optimize import nnls
 
-from audioptq.artifacts import read_parquet
+from audioptq.artifacts import read_parquet, read_tensor_metadata
 from audioptq.errors import UserError
 
 DONE = re.compile(r"^\S+ done in ([0-9.]+) s$")
@@ -119,18 +119,18 @@ def measured_jobs(folder: str | Path) -> list[MeasuredJob]:
 
 def _size(rule: str, log: Path, folder: Path) -> tuple[int, tuple[float, int]]:
     """Size of a job, from the files beside its log, and what it sampled."""
-    prompts = {path.suffixes[0] == ".calibration": path for path in (folder / "prompts").glob("[!.]*.parquet")}
-    manifests = [*folder.glob("generate/*/*/*/shard-????.parquet")]
     if rule == "quantize":
         return 0, (0.0, 0)
     if rule == "calibrate":
-        return pq.read_metadata(prompts[True]).num_rows * _sampled(manifests[0])[2], (0.0, 0)
+        record = read_tensor_metadata(folder / log.relative_to(folder / "logs").with_suffix(".safetensors"))
+        return len(record["clip_ids"]) * int(record["sampler"]["steps"]), (0.0, 0)
     if rule in ("generate", "embed_clips"):
         # logs/generate/{model}/{recipe}/{seed}/{shard}.log, logs/embed/{model}/{recipe}/{seed}/{embedder}/{shard}.log
         model, recipe, seed = log.relative_to(folder / "logs").parts[1:4]
         n_clips, seconds, steps = _sampled(folder / "generate" / model / recipe / seed / f"{log.stem}.parquet")
         return n_clips, (seconds, n_clips * steps) if rule == "generate" else (0.0, 0)
-    return pq.read_metadata(prompts[False]).num_rows, (0.0, 0)
+    prompts = [path for path in (folder / "prompts").glob("[!.]*.parquet") if ".calibration" not in path.suffixes]
+    return pq.read_metadata(prompts[0]).num_rows, (0.0, 0)
 
 
 def _sampled(manifest: Path) -> tuple[int, float, int]:

@@ -21,6 +21,7 @@ class Target:
         evaluators: Evaluator networks.
         metrics: Metrics.
         calibration_prompts: Prompts of the calibration.
+        prompts_per_shard: Of these, in a job.
     """
 
     clips: int
@@ -31,6 +32,7 @@ class Target:
     evaluators: int
     metrics: int
     calibration_prompts: int
+    prompts_per_shard: int
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,14 @@ def planned_jobs(target: Target, costs: Costs) -> list[Job]:
 
     total = target.clips
     prompts = add("prompts", total, ())
-    calibrated = add("calibrate", target.calibration_prompts * target.steps, (prompts,))
+    calibrated = [
+        add("calibrate", min(target.prompts_per_shard, target.calibration_prompts - first) * target.steps, (prompts,))
+        for first in range(0, target.calibration_prompts, target.prompts_per_shard)
+    ]
     captions = add("embed_captions", total, (prompts,))
     scores = []
     for recipe in range(target.recipes):
-        quantized = add("quantize", 1, (calibrated,))
+        quantized = add("quantize", 1, tuple(calibrated))
         for _ in range(target.seeds + (recipe == 0)):
             shards, embedded = [], [captions]
             for first in range(0, total, target.clips_per_shard):
