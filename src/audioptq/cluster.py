@@ -91,7 +91,7 @@ def claim(results: str, logs: Sequence[str], config: Mapping[str, Any]) -> float
     run_id = found[1] if found else None
     driver = Driver(socket.gethostname(), os.getpid(), _started(os.getpid()), run_id, digest(config), time.time())
     RECORDS.mkdir(parents=True, exist_ok=True)
-    write_json(_record(results), asdict(driver))
+    write_json(_record(results), asdict(driver), sealed=False)  # a person may have to mend it
     return earlier.since if earlier is not None and earlier.config == driver.config else None
 
 
@@ -104,8 +104,11 @@ def explain(results: str, workdir: str) -> None:
         results: The results folder.
         workdir: What it is counted from; when it ends, snakemake is no longer there.
     """
-    with chdir(workdir):
-        driver, is_locked = _read(results), LOCKS.is_dir() and any(LOCKS.iterdir())
+    try:
+        with chdir(workdir):
+            driver, is_locked = _read(results), LOCKS.is_dir() and any(LOCKS.iterdir())
+    except UserError:  # a damaged record: `claim` has said so
+        return
     here = socket.gethostname()
     if driver is None or (driver.host, driver.pid) == (here, os.getpid()):
         return
