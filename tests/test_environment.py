@@ -4,6 +4,8 @@ import importlib
 import importlib.metadata
 import os
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -47,3 +49,25 @@ def test_the_shim_leaves_a_missing_operator_loud():
         pytest.skip("torchvision's own operators are there")
     with pytest.raises(RuntimeError):
         torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+
+
+LEAN = """
+import sys
+import torch
+
+compiler = torch.compile
+import audioptq.models.engine
+
+heavy = {"torchvision", "torch._dynamo", "torch._inductor", "k_diffusion.evaluation"} & set(sys.modules)
+assert not heavy, heavy
+assert torch.compile is compiler
+import torch._dynamo
+import torchvision
+
+assert torchvision.transforms.functional.to_tensor and torch._dynamo.config
+"""
+
+
+def test_the_engine_leaves_out_what_nothing_uses_and_hides_it_from_nobody():
+    done = subprocess.run([sys.executable, "-c", LEAN], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

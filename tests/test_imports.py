@@ -39,6 +39,7 @@ LAYERS = (
     "train",
     "cluster",
     "status",
+    "estimate",
     "cli",
 )
 FORBIDDEN = {
@@ -46,6 +47,7 @@ FORBIDDEN = {
     "score": {"models", "embed", "quantize", "generate"},  # scores any files
     "train": {"report"},
     "status": {"models", "generate", "report", "train"},  # reads what they leave behind, and starts at once
+    "estimate": {"models", "generate", "report", "train"},
     "report": {"models", "generate", "embed"},
 }
 # `config_check` and `train` read no configuration: the former is handed it, the latter has its settings passed.

@@ -1,11 +1,13 @@
-"""Lets torchaudio and torchvision be imported beside a CPU build of torch; does nothing on a machine with CUDA.
+"""Imports of packages that were made for other surroundings: CUDA wheels beside a CPU build of torch, and slow or noisy starts.
 
 The wheels of torchaudio and torchvision on PyPI are CUDA builds whose compiled parts cannot load without CUDA libraries.
 stable-audio-tools and k-diffusion import both, and use none of the compiled parts. docs/decisions/0004 has the whole story.
 """
 
 import contextlib
+import importlib.util
 import io
+import os
 import sys
 import types
 import warnings
@@ -49,4 +51,41 @@ def quiet_imports() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def lean_imports() -> Iterator[None]:
+    """Within it stable-audio-tools and k-diffusion load in two seconds less, without what nothing here uses.
+
+    Every job of a workflow pays for its imports, and these two would take along torchvision (for pictures), k-diffusion's trainers
+    (its `__init__`) and the compiler of torch (for an attention that is only built when it is asked for). Names of torchvision
+    are absent in what was imported within; afterwards torchvision and the compiler can be imported as ever.
+    """
+    if "k_diffusion" not in sys.modules:
+        spec = importlib.util.find_spec("k_diffusion")
+        assert spec is not None, "the smoke test of the environment imports it"
+        sys.modules["k_diffusion"] = importlib.util.module_from_spec(
+            spec
+        )  # its submodules load; its __init__ does not run
+    absent: dict[str, types.ModuleType | None] = {name: types.ModuleType(name) for name in TORCHVISION}
+    vars(absent[TORCHVISION[1]])["functional"] = absent[TORCHVISION[2]]
+    absent["torch._dynamo"] = None
+    absent = {name: module for name, module in absent.items() if name not in sys.modules}
+    compiler = torch.compile
+    if os.environ.get("ENABLE_TORCH_COMPILE") == "1":  # stable-audio-tools' own switch
+        absent.pop("torch._dynamo", None)
+    else:
+        torch.compile = _leave_as_it_is  # type: ignore[assignment]  # gives back what it is given
+    sys.modules.update(absent)  # type: ignore[arg-type]  # None is Python's mark of a module that shall not be found
+    try:
+        yield
+    finally:
+        torch.compile = compiler
+        for name in absent:
+            del sys.modules[name]
+
+
+def _leave_as_it_is(function: object, **_options: object) -> object:
+    return function
+
+
+TORCHVISION = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
 _KEEP_ALIVE: list[torch.library.Library] = []

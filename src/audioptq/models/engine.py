@@ -1,8 +1,9 @@
-"""The parts of stable-audio-tools and k-diffusion that adapters use, imported without what those print on import."""
+"""The parts of stable-audio-tools and k-diffusion that adapters use, imported without what those print and take along."""
 
-from audioptq.compat import quiet_imports
+from audioptq.compat import lean_imports, quiet_imports
 
-with quiet_imports():
+with quiet_imports(), lean_imports():
+    from k_diffusion import sampling as samplers
     from k_diffusion.external import VDenoiser
     from stable_audio_tools.models.autoencoders import DecoderBlock, OobleckDecoder, ResidualUnit
     from stable_audio_tools.models.blocks import SnakeBeta
@@ -26,4 +27,5 @@ __all__ = [
     "VAEBottleneck",
     "VDenoiser",
     "create_diffusion_cond_from_config",
+    "samplers",
 ]

@@ -46,9 +46,9 @@ class SamplerSettings:
 
     def sigmas(self) -> Tensor:
         """Noise levels `[steps + 1]`, descending, the last one zero."""
-        from k_diffusion.sampling import get_sigmas_polyexponential
+        from audioptq.models.engine import samplers
 
-        return get_sigmas_polyexponential(self.steps, self.sigma_min, self.sigma_max, self.rho)
+        return samplers.get_sigmas_polyexponential(self.steps, self.sigma_min, self.sigma_max, self.rho)
 
     def record(self) -> dict[str, Any]:
         """The settings as a JSON-able record."""
@@ -66,7 +66,7 @@ def sample(
     settings: SamplerSettings,
 ) -> Tensor:
     """Latents `[batch, channels, frames]` of a batch of captions; equal for equal (seed, clip_id), whatever else is in the batch."""
-    from k_diffusion import sampling as samplers
+    from audioptq.models.engine import samplers
 
     conditioning = model.condition(captions, seconds_total)
     sigmas = settings.sigmas()

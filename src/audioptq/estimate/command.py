@@ -1,0 +1,87 @@
+"""The command `audioptq estimate`."""
+
+import argparse
+import dataclasses
+
+from audioptq.errors import UserError
+
+COUNTS = (
+    ("--clips", 4875, "captions"),
+    ("--recipes", 7, "recipes, fp32 among them"),
+    ("--seeds", 1, "seeds of each recipe"),
+    ("--steps", 100, "denoising steps"),
+    ("--clips-per-shard", 325, "clips of a job"),
+    ("--evaluators", 3, "evaluator networks"),
+    ("--metrics", 5, "metrics"),
+    ("--calibration-prompts", 50, "prompts of the calibration"),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The run that is asked about; its sizes are those of the paper unless they are given."""
+    what = "`results` of finished runs; two of different sizes tell what grows with them"
+    parser.add_argument("results", nargs="+", help=what)
+    for option, default, what in COUNTS:
+        parser.add_argument(option, type=_positive, default=default, help=f"{what} (default: {default})")
+    parser.add_argument(
+        "--cores", type=_positive, help="jobs at once where there is no GPU (default: the processors of this machine)"
+    )
+    parser.add_argument(
+        "--gpus", type=_positive, nargs="*", default=[], help="GPUs to reckon with, a line each, e.g. 1 8 64"
+    )
+    parser.add_argument(
+        "--seconds-per-clip-step", type=float, help="of generation on the GPU in mind (default: as measured)"
+    )
+    parser.add_argument("--seconds-to-load", type=float, help="to load the model in each job (default: as measured)")
+    parser.add_argument(
+        "--latency", type=float, help="seconds between two jobs; a cluster's is larger (default: as measured)"
+    )
+
+
+def run_estimate(options: argparse.Namespace) -> None:
+    """Prints what was measured, and a line per number of GPUs.
+
+    Raises:
+        UserError: If a folder holds no finished run.
+    """
+    import os
+
+    from audioptq.estimate.measure import Cost, measure
+    from audioptq.estimate.plan import Target, planned_jobs
+    from audioptq.estimate.simulate import simulate
+    from audioptq.status.show import duration
+
+    costs = measure(options.results)
+    stages = dict(costs.stages)
+    if options.seconds_to_load is not None:
+        stages["generate"] = Cost(options.seconds_to_load, 0.0)
+    clip_step = costs.clip_step if options.seconds_per_clip_step is None else options.seconds_per_clip_step
+    latency = costs.latency if options.latency is None else options.latency
+    if min(clip_step, latency, stages["generate"].fixed) < 0:
+        raise UserError("Seconds cannot be negative: mend --seconds-per-clip-step, --seconds-to-load or --latency.")
+    costs = dataclasses.replace(costs, stages=stages, clip_step=clip_step, latency=latency)
+    print(
+        f"a clip takes {clip_step:.4g} s per step; a job {costs.start:.1f} s to start and end, and {latency:.1f} s until the next"
+    )
+    for stage, cost in stages.items():
+        print(
+            f"{stage:15} {cost.fixed:8.2f} s a job + {cost.each:.4f} s a clip"
+            + (" + its steps" if stage == "generate" else "")
+        )
+    target = Target(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Target)})
+    jobs = planned_jobs(target, costs)
+    cores = options.cores or os.cpu_count() or 1
+    for gpus in options.gpus or [0]:
+        found = simulate(jobs, costs, max(cores, gpus), gpus)
+        place = f"{gpus} GPUs" if gpus else f"{cores} jobs at once"
+        print(
+            f"{place}: {duration(found.seconds)} for {found.n_jobs} jobs, {found.overhead:.1%} overhead; "
+            f"no less than {duration(found.longest_chain)} on any number"
+        )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return number
