@@ -1,6 +1,7 @@
 """The undisturbed run, and two plans at a time beside each other."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -41,22 +42,22 @@ def outcome_of(request: pytest.FixtureRequest, undisturbed: Run) -> Iterator[Cal
     """Waits for the plan of a seed; those of all selected tests are under way, two at a time."""
     seeds = [item.callspec.params["seed"] for item in request.session.items if "outcome_of" in item.fixturenames]
     parent: Path = undisturbed.folder.parent
-    reporter = request.config.pluginmanager.getplugin("terminalreporter")
-
-    def terminal(line: str) -> None:
-        reporter.write_line(f"\n{line}")
-
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         futures: dict[int, Future[Outcome]] = {}
         for seed in seeds:
             plan = Plan.of(seed, list(undisturbed.config["run"]))
             cluster, why_not = slurm_cluster(request) if plan.on_slurm else (None, "")
-            futures[seed] = pool.submit(
-                try_plan, plan, undisturbed, parent / f"plan-{seed:05d}", cluster, why_not, terminal
-            )
+            futures[seed] = pool.submit(try_plan, plan, undisturbed, parent / f"plan-{seed:05d}", cluster, why_not)
         yield lambda seed: OUTCOMES.setdefault(seed, futures[seed].result())
         for future in futures.values():
             future.cancel()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A line for each plan."""
+    seed = re.search(r"\[(\d+)\]$", report.nodeid)
+    if report.when == "call" and seed and int(seed[1]) in OUTCOMES:
+        print(f"\n{OUTCOMES[int(seed[1])]}", flush=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

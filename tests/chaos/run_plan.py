@@ -3,7 +3,6 @@
 import shutil
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,22 +41,14 @@ class Outcome:
         )
 
 
-def try_plan(
-    plan: Plan,
-    undisturbed: Run,
-    folder: Path,
-    cluster: Any = None,
-    no_cluster: str = "",
-    say: Callable[[str], None] = print,
-) -> Outcome:
-    """Runs a plan as `run_plan` does, says how it went, and takes a failure for an outcome."""
+def try_plan(plan: Plan, undisturbed: Run, folder: Path, cluster: Any = None, no_cluster: str = "") -> Outcome:
+    """Runs a plan as `run_plan` does, and takes a failure for an outcome."""
     outcome, started = Outcome(plan), time.monotonic()
     try:
         outcome.skipped = run_plan(outcome, undisturbed, folder, cluster, no_cluster)
     except Exception:
         outcome.failure = traceback.format_exc()
     outcome.seconds = time.monotonic() - started
-    say(str(outcome))
     return outcome
 
 
