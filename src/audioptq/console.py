@@ -53,13 +53,8 @@ def job_log(path: str | Path) -> Iterator[Callable[[str], None]]:
     traceback, in the log and on standard error. The process ends with its driver, so that a resumed run never meets a job of a
     killed one.
     """
-<<<<<<< HEAD
     started = time.monotonic()
     _end_with_driver()
-=======
-    _end_with_driver()
-    started = time.monotonic()
->>>>>>> wip-chaos
     path = Path(path)
     _write(path, "", "w")
 
