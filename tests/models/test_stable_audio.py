@@ -67,7 +67,7 @@ def plain_config():
 
 @pytest.fixture
 def directory(tiny_config, tiny_model, tmp_path):
-    write_json(tmp_path / "model_config.json", tiny_config)
+    write_json(tmp_path / "model_config.json", tiny_config, sealed=False)
     write_tensors(tmp_path / "model.safetensors", tiny_model.network.state_dict(), {})
     return tmp_path
 
