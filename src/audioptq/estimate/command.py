@@ -68,10 +68,9 @@ def run_estimate(options: argparse.Namespace) -> None:
         f"a clip takes {clip_step:.4g} s per step; a job {costs.start:.1f} s to start and end, and {latency:.1f} s until the next"
     )
     for stage, cost in stages.items():
-        print(
-            f"{stage:15} {cost.fixed:8.2f} s a job + {cost.each:.4f} s a clip"
-            + (" + its steps" if stage == "generate" else "")
-        )
+        unit = "a prompt and step" if stage == "calibrate" else "a clip"
+        steps = " + its steps" if stage == "generate" else ""
+        print(f"{stage:15} {cost.fixed:8.2f} s a job + {cost.each:.4f} s {unit}{steps}")
     target = Target(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Target)})
     jobs = planned_jobs(target, costs)
     cores = options.cores or os.cpu_count() or 1
