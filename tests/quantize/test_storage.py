@@ -177,6 +177,13 @@ def test_no_flipped_bit_passes(data, saved, fresh):
     assert all(torch.equal(tensor, before[name]) for name, tensor in fresh.state_dict().items())
 
 
+def test_a_bit_of_the_seal_s_own_name_counts(saved, fresh):
+    path, _ = saved(QuantRecipe.from_config("fp32", {}))
+    path.write_bytes(path.read_bytes().replace(b"audioptq-sha256:", b"audioptq-sha356:"))
+    with pytest.raises(DamagedArtifactError, match="carries no digest"):
+        load_quantized(path, fresh)
+
+
 def test_another_format_version_is_refused(saved, fresh):
     path, _ = saved(QuantRecipe.from_config("fp32", {}))
     tensors, metadata = read_tensors(path)

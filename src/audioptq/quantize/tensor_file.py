@@ -17,6 +17,7 @@ from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.seal import SEAL_KEY, is_sealed
 
 FORMAT_VERSION = 2
+NO_SEAL = "it carries no digest of its contents"
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
     "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
@@ -102,9 +103,11 @@ class TensorFile:
             DamagedArtifactError: If one was altered.
         """
         try:
-            is_sealed(self.path)
+            found = is_sealed(self.path)
         except (OSError, ValueError) as error:
             raise damaged(self.path, str(error)) from error
+        if not found:
+            raise damaged(self.path, NO_SEAL)
 
     def _entry(self, entry: Mapping[str, Any]) -> Entry:
         first, last = entry["data_offsets"]
@@ -124,7 +127,7 @@ class TensorFile:
                 "Quantize the model again, or use the version of audioptq that wrote the file."
             )
         if seal is None:
-            raise damaged(self.path, "it carries no digest of its contents")
+            raise damaged(self.path, NO_SEAL)
 
 
 def damaged(path: str | Path, why: str) -> DamagedArtifactError:
