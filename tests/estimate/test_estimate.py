@@ -63,8 +63,8 @@ def test_costs_of_a_run_are_found_again(tmp_path: Path) -> None:
     Run(tmp_path / "small", 11, 8)
     Run(tmp_path / "large", 30, 8)
     costs = measure([tmp_path / "small/results", tmp_path / "large/results"])
-    assert (costs.clip_step, costs.start, costs.latency) == pytest.approx((CLIP_STEP, START, LATENCY), abs=0.01)
-    assert costs.stages["generate"].of(0) == pytest.approx(LOAD, abs=0.01)
+    assert (costs.start, costs.latency) == pytest.approx((START, LATENCY), abs=0.01)
+    assert (costs.stages["generate"].fixed, costs.stages["generate"].each) == pytest.approx((LOAD, CLIP_STEP), abs=0.01)
     assert costs.stages["quantize"].of(1) == pytest.approx(11.0, abs=0.01)
     assert costs.stages["calibrate"].of(1) == pytest.approx(0.7, abs=0.01)
     assert costs.stages["embed_clips"].of(100) == pytest.approx(1 + 100 * COSTS["embed_clips"], rel=0.01)
@@ -72,9 +72,8 @@ def test_costs_of_a_run_are_found_again(tmp_path: Path) -> None:
 
 
 def test_a_plan_has_the_jobs_of_the_workflow() -> None:
-    costs = Costs(
-        {stage: Cost(1.0, 0.0) for stage in [*COSTS, "calibrate", "quantize", "generate"]}, CLIP_STEP, 0.0, 0.0
-    )
+    stages = {stage: Cost(1.0, 0.0) for stage in [*COSTS, "calibrate", "quantize"]}
+    costs = Costs(stages | {"generate": Cost(1.0, CLIP_STEP)}, 0.0, 0.0)
     jobs = planned_jobs(SIZES, costs)
     counts = {stage: sum(job.stage == stage for job in jobs) for stage in costs.stages}
     sets, shards = 3 * 2 + 1, 3
@@ -89,7 +88,7 @@ def test_a_plan_has_the_jobs_of_the_workflow() -> None:
 
 def test_one_place_does_everything_in_turn_and_many_wait_for_the_longest_chain() -> None:
     rng = np.random.default_rng(0)
-    costs = Costs({}, 0.0, 0.25, 0.75)
+    costs = Costs({}, 0.25, 0.75)
     jobs = [
         Job("generate" if rng.random() < 0.5 else "score", float(rng.random()), tuple(rng.choice(n, min(n, 2), False)))
         for n in range(60)
@@ -105,7 +104,7 @@ def test_one_place_does_everything_in_turn_and_many_wait_for_the_longest_chain()
 
 
 def test_jobs_that_wait_for_nobody_fill_the_places() -> None:
-    costs = Costs({}, 0.0, 0.0, 0.0)
+    costs = Costs({}, 0.0, 0.0)
     assert simulate([Job("score", 1.0)] * 10, costs, 4).seconds == 3.0
 
 
@@ -114,7 +113,7 @@ def test_the_command_prints_a_line_per_number_of_gpus(tmp_path: Path, capsys: py
     main(["estimate", str(tmp_path / "results"), "--gpus", "1", "8", "--seconds-per-clip-step", "0.1"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines[-2:]] == ["1 GPUs", "8 GPUs"]
-    assert "0.1 s per step" in lines[0]
+    assert any("0.1000 s a clip and step" in line for line in lines)
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

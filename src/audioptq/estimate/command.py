@@ -57,20 +57,18 @@ def run_estimate(options: argparse.Namespace) -> None:
     stages = dict(costs.stages)
     if options.seconds_to_embed is not None:
         stages["embed_clips"] = Cost(0.0, options.seconds_to_embed)
-    if options.seconds_to_load is not None:
-        stages["generate"] = Cost(options.seconds_to_load, 0.0)
-    clip_step = costs.clip_step if options.seconds_per_clip_step is None else options.seconds_per_clip_step
+    load, clip_step = stages["generate"].fixed, stages["generate"].each
+    load = load if options.seconds_to_load is None else options.seconds_to_load
+    clip_step = clip_step if options.seconds_per_clip_step is None else options.seconds_per_clip_step
     latency = costs.latency if options.latency is None else options.latency
-    if min(clip_step, latency, stages["generate"].fixed) < 0:
+    if min(clip_step, latency, load) < 0:
         raise UserError("Seconds cannot be negative: mend --seconds-per-clip-step, --seconds-to-load or --latency.")
-    costs = dataclasses.replace(costs, stages=stages, clip_step=clip_step, latency=latency)
-    print(
-        f"a clip takes {clip_step:.4g} s per step; a job {costs.start:.1f} s to start and end, and {latency:.1f} s until the next"
-    )
+    stages["generate"] = Cost(load, clip_step)
+    costs = dataclasses.replace(costs, stages=stages, latency=latency)
+    print(f"a job takes {costs.start:.1f} s to start and end, and {latency:.1f} s until the next")
     for stage, cost in stages.items():
-        unit = "a prompt and step" if stage == "calibrate" else "a clip"
-        steps = " + its steps" if stage == "generate" else ""
-        print(f"{stage:15} {cost.fixed:8.2f} s a job + {cost.each:.4f} s {unit}{steps}")
+        unit = "a clip and step" if stage in ("calibrate", "generate") else "a clip"
+        print(f"{stage:15} {cost.fixed:8.2f} s a job + {cost.each:.4f} s {unit}")
     target = Target(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Target)})
     jobs = planned_jobs(target, costs)
     cores = options.cores or os.cpu_count() or 1

@@ -26,8 +26,7 @@ class MeasuredJob:
         rule: Its rule.
         started, ended: Seconds since the epoch, as Snakemake saw it: Python's start and the imports are within.
         own: Seconds of the stage's own work.
-        size: Clips that it made or looked at; of calibration prompts times steps, of quantizing 0.
-        sampled: Seconds of `own` in which clips were generated, and their denoising steps in all.
+        size: Clips that it looked at; of generation and calibration clips times denoising steps, of quantizing 0.
     """
 
     rule: str
@@ -35,12 +34,11 @@ class MeasuredJob:
     ended: float
     own: float
     size: int
-    sampled: tuple[float, int] = (0.0, 0)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a job's own work, `fixed + each * size`: size counts clips, and for calibration prompts times steps."""
+    """Seconds of a job's own work, `fixed + each * size`: `size` as in `MeasuredJob`."""
 
     fixed: float
     each: float
@@ -55,14 +53,12 @@ class Costs:
     """What a run is made of.
 
     Attributes:
-        stages: Cost of a job of each rule; of `generate` only what comes on top of its clips, such as loading the model.
-        clip_step: Seconds to generate a clip, per denoising step.
+        stages: Cost of a job of each rule.
         start: Seconds of a job that are not its own work: Python's start, the imports, the end.
         latency: Seconds between the end of a job and the start of the next in its place.
     """
 
     stages: dict[str, Cost]
-    clip_step: float
     start: float
     latency: float
 
@@ -78,12 +74,10 @@ def measure(folders: Sequence[str | Path]) -> Costs:
     """
     runs = [measured_jobs(folder) for folder in folders]
     jobs = [job for run in runs for job in run]
-    clips = [job for job in jobs if job.rule == "generate"]
-    clip_step = sum(job.sampled[0] for job in clips) / sum(job.sampled[1] for job in clips)
     stages = {rule: _fit([job for job in jobs if job.rule == rule]) for rule in STAGES}
     start = float(np.median([job.ended - job.started - job.own for job in jobs]))
     latency = float(np.median([gap for run in runs for gap in _gaps(run)] or [0.0]))
-    return Costs(stages, clip_step, start, latency)
+    return Costs(stages, start, latency)
 
 
 def measured_jobs(folder: str | Path) -> list[MeasuredJob]:
@@ -107,7 +101,7 @@ def measured_jobs(folder: str | Path) -> list[MeasuredJob]:
             own = DONE.match((log.read_text(encoding="utf-8").splitlines() or [""])[-1])
             if own:
                 times = (record["starttime"], record["endtime"], float(own[1]))
-                jobs[log] = MeasuredJob(record["rule"], *times, *_size(record["rule"], log, folder))
+                jobs[log] = MeasuredJob(record["rule"], *times, _size(record["rule"], log, folder))
     missing = set(STAGES) - {job.rule for job in jobs.values()} - {"embed_clips", "embed_captions"}
     if missing:
         raise UserError(
@@ -117,35 +111,27 @@ def measured_jobs(folder: str | Path) -> list[MeasuredJob]:
     return sorted(jobs.values(), key=lambda job: job.started)
 
 
-def _size(rule: str, log: Path, folder: Path) -> tuple[int, tuple[float, int]]:
-    """Size of a job, from the files beside its log, and what it sampled."""
+def _size(rule: str, log: Path, folder: Path) -> int:
+    """Size of a job, from the files beside its log."""
     if rule == "quantize":
-        return 0, (0.0, 0)
+        return 0
     if rule == "calibrate":
         record = read_tensor_metadata(folder / log.relative_to(folder / "logs").with_suffix(".safetensors"))
-        return len(record["clip_ids"]) * int(record["sampler"]["steps"]), (0.0, 0)
+        return len(record["clip_ids"]) * int(record["sampler"]["steps"])
     if rule in ("generate", "embed_clips"):
         # logs/generate/{model}/{recipe}/{seed}/{shard}.log, logs/embed/{model}/{recipe}/{seed}/{embedder}/{shard}.log
         model, recipe, seed = log.relative_to(folder / "logs").parts[1:4]
-        n_clips, seconds, steps = _sampled(folder / "generate" / model / recipe / seed / f"{log.stem}.parquet")
-        return n_clips, (seconds, n_clips * steps) if rule == "generate" else (0.0, 0)
+        manifest, metadata = read_parquet(folder / "generate" / model / recipe / seed / f"{log.stem}.parquet")
+        return len(manifest) * (int(metadata["sampler"]["steps"]) if rule == "generate" else 1)
     prompts = [path for path in (folder / "prompts").glob("[!.]*.parquet") if ".calibration" not in path.suffixes]
-    return pq.read_metadata(prompts[0]).num_rows, (0.0, 0)
-
-
-def _sampled(manifest: Path) -> tuple[int, float, int]:
-    """Clips of a shard, seconds that they took, denoising steps of each."""
-    frame, metadata = read_parquet(manifest, ["seconds"])
-    return len(frame), float(frame["seconds"].sum()), int(metadata["sampler"]["steps"])
+    return pq.read_metadata(prompts[0]).num_rows
 
 
 def _fit(jobs: Sequence[MeasuredJob]) -> Cost:
     """Least squares with neither part below zero; where all jobs are of one size all of it grows, an upper bound."""
     if not jobs:
         return Cost(0.0, 0.0)
-    # A resumed shard took less time than its clips did.
-    seconds = np.array([max(job.own - job.sampled[0], 0.0) for job in jobs])
-    sizes = np.array([0 if job.rule == "generate" else job.size for job in jobs])
+    seconds, sizes = np.array([job.own for job in jobs]), np.array([job.size for job in jobs])
     if len(set(sizes)) == 1:
         return Cost(0.0, float(seconds.mean()) / sizes[0]) if sizes[0] else Cost(float(seconds.mean()), 0.0)
     (fixed, each), _ = nnls(np.column_stack([np.ones(len(sizes)), sizes]), seconds)

@@ -48,8 +48,8 @@ def planned_jobs(target: Target, costs: Costs) -> list[Job]:
     """All jobs, those that others wait for before them: prompts, calibrate, quantize, generate, embed, score, report."""
     jobs: list[Job] = []
 
-    def add(stage: str, size: int, needs: tuple[int, ...], more: float = 0.0) -> int:
-        jobs.append(Job(stage, costs.stages[stage].of(size) + more, needs))
+    def add(stage: str, size: int, needs: tuple[int, ...]) -> int:
+        jobs.append(Job(stage, costs.stages[stage].of(size), needs))
         return len(jobs) - 1
 
     total = target.clips
@@ -66,7 +66,7 @@ def planned_jobs(target: Target, costs: Costs) -> list[Job]:
             shards, embedded = [], [captions]
             for first in range(0, total, target.clips_per_shard):
                 size = min(target.clips_per_shard, total - first)
-                shards.append(add("generate", size, (quantized,), size * target.steps * costs.clip_step))
+                shards.append(add("generate", size * target.steps, (quantized,)))
                 embedded += [add("embed_clips", size, (shards[-1],)) for _ in range(target.evaluators)]
             scores += [add("score", total, (*shards, *embedded)) for _ in range(target.metrics)]
     add("report", total, tuple(scores))
