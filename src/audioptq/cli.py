@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import audioptq
-from audioptq.commands import generate, inspect, quantize
+from audioptq.commands import estimate, generate, inspect, quantize
 from audioptq.errors import UserError
 
 
@@ -14,10 +14,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="audioptq", description=__doc__)
     parser.add_argument("--version", action="version", version=f"audioptq {audioptq.__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command in (generate, quantize, inspect):
+    for command in (generate, quantize, inspect, estimate):
         command.add_parser(commands)
     _add_status(commands)
-    _add_estimate(commands)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -42,14 +41,6 @@ def _status(options: argparse.Namespace) -> None:
 
     show = as_table if sys.stdout.isatty() else as_lines
     print("\n".join(show(run_status(options.results, options.directory))))
-
-
-def _add_estimate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    from audioptq.estimate.command import add_options, run_estimate
-
-    estimate = commands.add_parser("estimate", help="how long a larger run would take on so many GPUs or processors")
-    add_options(estimate)
-    estimate.set_defaults(run=run_estimate)
 
 
 if __name__ == "__main__":

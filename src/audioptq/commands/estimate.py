@@ -1,8 +1,9 @@
-"""The command `audioptq estimate`."""
+"""`audioptq estimate`: how long a larger run would take."""
 
 import argparse
 import dataclasses
 
+from audioptq.commands.arguments import whole_number
 from audioptq.errors import UserError
 
 COUNTS = (
@@ -18,17 +19,20 @@ COUNTS = (
 )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The run that is asked about; its sizes are those of the paper unless they are given."""
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declares the arguments; the sizes are those of the paper unless they are given."""
+    parser = commands.add_parser("estimate", help="how long a larger run would take on so many GPUs or processors")
     what = "`results` of finished runs; two of different sizes tell what grows with them"
     parser.add_argument("results", nargs="+", help=what)
     for option, default, what in COUNTS:
-        parser.add_argument(option, type=_positive, default=default, help=f"{what} (default: {default})")
+        parser.add_argument(option, type=whole_number, default=default, help=f"{what} (default: {default})")
     parser.add_argument(
-        "--cores", type=_positive, help="jobs at once where there is no GPU (default: the processors of this machine)"
+        "--cores",
+        type=whole_number,
+        help="jobs at once where there is no GPU (default: the processors of this machine)",
     )
     parser.add_argument(
-        "--gpus", type=_positive, nargs="*", default=[], help="GPUs to reckon with, a line each, e.g. 1 8 64"
+        "--gpus", type=whole_number, nargs="*", default=[], help="GPUs to reckon with, a line each, e.g. 1 8 64"
     )
     parser.add_argument(
         "--seconds-per-clip-step", type=float, help="of generation on the GPU in mind (default: as measured)"
@@ -38,9 +42,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latency", type=float, help="seconds between two jobs; a cluster's is larger (default: as measured)"
     )
+    parser.set_defaults(run=run)
 
 
-def run_estimate(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     """Prints what was measured, and a line per number of GPUs.
 
     Raises:
@@ -79,10 +84,3 @@ def run_estimate(options: argparse.Namespace) -> None:
             f"{place}: {duration(found.seconds)} for {found.n_jobs} jobs, {found.overhead:.1%} overhead; "
             f"no less than {duration(found.longest_chain)} on any number"
         )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return number
