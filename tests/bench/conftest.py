@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from audioptq.bench.plan import BenchModel, BenchSettings, Form
 from audioptq.bench.process import FormError
+from audioptq.sampling.sampler import DEFAULT_SAMPLER
 
 COUNTS = {"operations": 8e9, "weights": 1e6, "inputs": 1e6, "outputs": 2e6}
 MACHINE = {
@@ -86,6 +87,7 @@ def make_plan():
             "latents": (8, 4),
             "batches": (1,),
             "repeats": 2,
+            "sampler": DEFAULT_SAMPLER.record(),
         }
         return BenchSettings(**(given | changes))
 

@@ -1,6 +1,12 @@
 """The bench in real processes on a tiny model, the command, and its mistakes."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -123,6 +129,35 @@ def test_a_worker_that_takes_too_long_is_ended():
     worker.close()
 
 
+# Another process keeps the worker's requests open, so that the end of these does not end it.
+PARENT = """
+import os
+import subprocess
+from audioptq.bench.process import WorkerProcess
+worker = WorkerProcess("cpu")
+requests = worker._process.stdin.fileno()
+holder = subprocess.Popen(["sleep", "300"], pass_fds=[requests], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(worker._process.pid, holder.pid, flush=True)
+os._exit(1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system does not tell when a process ends")
+def test_a_worker_ends_with_its_parent():
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", PARENT], env=os.environ | environment, capture_output=True, text=True)
+    worker, holder = map(int, done.stdout.split())
+    status = Path(f"/proc/{worker}/status")
+    ends = time.monotonic() + 120
+    try:
+        while status.exists() and "State:\tZ" not in status.read_text():
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+    finally:
+        os.kill(holder, signal.SIGKILL)
+
+
 def test_ceilings_are_rates_or_reasons():
     from audioptq.bench.ceilings import measure_ceilings
 
@@ -169,6 +204,7 @@ def test_random_statistics_are_constant_where_the_prompt_goes_in(tiny_model, mak
         (["--models", "{folder}", "--recipes", "{library}", "--forms", "w8a8_sqs"], "knows no form 'w8a8_sqs'"),
         (["--models", "{folder}", "--recipes", "no.yaml"], "no.yaml cannot be read"),
         (["--models", "{folder}", "--recipes", "{library}", "--steps", "1"], "at least 2 steps"),
+        (["--models", "{folder}", "--limit", "0"], "--limit is 0"),
     ],
 )
 def test_mistakes_are_one_paragraph(arguments, words, tiny_folder, library, capsys):

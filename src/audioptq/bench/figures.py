@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from audioptq.bench.plan import STEP
-from audioptq.report.drawing import COLOURS, DASHES, INK, MARKERS, PAPER, add_legend, drawing, panels
+from audioptq.report.drawing import COLOURS, DASHES, INK, MARKERS, PAPER, drawing, panels
 from audioptq.report.labels import place_labels
 
 ROOFS = ("-", (0, (6, 2)), (0, (4, 2, 1, 2)), (0, (1, 1.5)))
@@ -33,7 +35,7 @@ def roofline(path: str | Path, table: pd.DataFrame, ceilings: Mapping[str, Any])
         roofs = [
             Line2D([], [], color=INK, lw=0.9, ls=style, label=name) for style, name in zip(ROOFS, rates, strict=False)
         ]
-        add_legend(figure, [*_computes(ran), *roofs], False)
+        _add_legend(figure, [*_computes(ran), *roofs])
         # Labels are placed last: their boxes are measured on the finished layout.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
@@ -51,7 +53,7 @@ def ratios(path: str | Path, table: pd.DataFrame) -> None:
     with drawing(path, 5.4 * columns, (0.9 + 0.19 * tallest) * max(1, -(-len(groups) // columns)) + 0.5) as figure:
         for axes, (key, rows) in zip(panels(figure, len(groups), columns), groups, strict=True):
             _ratio_panel(axes, _title(key), rows)
-        add_legend(figure, _computes(ran), False)
+        _add_legend(figure, _computes(ran))
 
 
 def _roofline_panel(axes: Axes, title: str, rows: pd.DataFrame, rates: Mapping[str, float], bandwidth: float) -> None:
@@ -60,6 +62,9 @@ def _roofline_panel(axes: Axes, title: str, rows: pd.DataFrame, rates: Mapping[s
     axes.set_ylabel("GOP/s")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
     intensity, rate = _place(rows)
     span = np.geomspace(intensity.min() / 8, intensity.max() * 8, 200)
     for style, highest in zip(ROOFS, rates.values(), strict=False):
@@ -93,6 +98,10 @@ def _computes(rows: pd.DataFrame) -> list[Any]:
         for c in COLOURS
         if c in set(rows["compute"])
     ]
+
+
+def _add_legend(figure: Figure, handles: list[Any]) -> None:
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4), fontsize=8)
 
 
 def _title(key: Any) -> str:

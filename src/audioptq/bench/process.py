@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from audioptq.console import DRIVER_VARIABLE
 from audioptq.device import VARIABLE
 
 MODULE = "audioptq.bench.worker"
@@ -45,7 +46,7 @@ class WorkerProcess:
     """
 
     def __init__(self, device: str | None = None) -> None:
-        own = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        own = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), DRIVER_VARIABLE: str(os.getpid())}
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [sys.executable, "-m", MODULE],

@@ -15,6 +15,7 @@ from audioptq.bench.process import FormError, WorkerProcess
 from audioptq.bench.table import as_frame, as_markdown, finished
 from audioptq.console import progress
 from audioptq.errors import UserError
+from audioptq.sampling.sampler import SamplerSettings
 
 STEPS, PROFILE, PAGE, ROOFLINE, RATIOS = "steps.parquet", "profile.parquet", "bench.md", "roofline.svg", "ratios.svg"
 FILES = (STEPS, PROFILE, PAGE, ROOFLINE, RATIOS)
@@ -35,8 +36,9 @@ def run_bench(settings: BenchSettings, output: str | Path, start: Start = Worker
         The table of `steps.parquet` (docs/benchmarks.md says what its columns mean).
 
     Raises:
-        UserError: If a model's full-precision form cannot run.
+        UserError: If the sampler's settings are not legal, or a model's full-precision form cannot run.
     """
+    SamplerSettings(**settings.sampler)
     output = Path(output)
     rows: list[Row] = []
     shares: list[Row] = []

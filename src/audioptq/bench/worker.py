@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from audioptq.bench.plan import GENERATION, BenchModel, Case, Form
+from audioptq.console import end_with_driver
 from audioptq.errors import UserError
 
 
@@ -113,6 +114,7 @@ def _set_threads(threads: int | None) -> None:
 
 def main() -> None:
     """Serves the parent; what libraries print goes to standard error."""
+    end_with_driver()
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     serve(sys.stdin, lambda answer: print(json.dumps(answer), file=channel, flush=True))

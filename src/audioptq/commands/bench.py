@@ -73,6 +73,8 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UserError: If something cannot be done as asked; before the work where that can be known.
     """
+    if not options.limit > 0:
+        raise UserError(f"--limit is {options.limit:g}: give the seconds after which a form is given up.")
     models = _models(options)
     library = _library(options.recipes)
 
