@@ -12,11 +12,12 @@ from audioptq.memory import gigabytes
 
 DRAWS = 2000
 COVERAGE = (2.5, 97.5)
-COLUMNS = (
-    "model", "weights", "statistics", "form", "compute", "what", "latents", "batch", "seconds", "ratio", "ratio_low",
-    "ratio_high", "rounds", "peak_bytes", "file_bytes", "quantized_layers", "integer_layers", "operations",
-    "moved_bytes", "load_seconds", "note", "reason",
+KEYS = ("model", "weights", "statistics", "form", "compute", "what", "latents", "batch")
+NUMBERS = (
+    "seconds", "ratio", "ratio_low", "ratio_high", "rounds", "peak_bytes", "file_bytes", "quantized_layers",
+    "integer_layers", "operations", "moved_bytes", "load_seconds",
 )  # fmt: skip
+COLUMNS = (*KEYS, *NUMBERS, "note", "reason")
 
 
 def ratio(baseline: Sequence[float], own: Sequence[float], seed: int) -> dict[str, float]:
@@ -70,8 +71,7 @@ def as_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
     texts = ["note", "reason", "statistics"]
     frame[texts] = frame[texts].astype(object).where(frame[texts].notna(), None)
-    numbers = [name for name in COLUMNS[8:20]]
-    return frame.astype(dict.fromkeys(numbers, "float64"))
+    return frame.astype(dict.fromkeys(NUMBERS, "float64"))
 
 
 def as_markdown(table: pd.DataFrame, profile: pd.DataFrame, metadata: Mapping[str, Any]) -> str:
