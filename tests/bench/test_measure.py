@@ -12,6 +12,7 @@ from audioptq.bench.run import FILES, run_bench
 from audioptq.bench.table import ratio, widths_of
 from audioptq.errors import UserError
 
+BF16 = {"dtype": "bfloat16"}
 RECIPE = Form("w4a8_rtn", "integer", {"weight": {"bits": 4}, "activation": {"bits": 8}})
 
 
@@ -120,6 +121,8 @@ def test_a_failure_that_a_worker_survives_is_of_one_size_alone(fleet, make_plan,
 
 
 def test_a_simulated_form_moves_its_integers_as_floats():
-    assert widths_of("w4a8_rtn", "simulated")["weights"] == 4
-    assert widths_of("w4a8_rtn", "integer")["weights"] == 1
-    assert widths_of("compiled_bf16", "float")["weights"] == 2
+    assert widths_of("simulated", "float32")["weights"] == 4
+    assert widths_of("integer", "float32")["weights"] == 1
+    assert widths_of("float", "bfloat16")["weights"] == 2
+    dtypes = {form.name: form.dtype for form in (RECIPE, Form("compiled_bf16", "float"), Form("x", "float", BF16))}
+    assert dtypes == {"w4a8_rtn": "float32", "compiled_bf16": "bfloat16", "x": "bfloat16"}

@@ -57,6 +57,7 @@ class Turns:
     def rows(self, form: Form) -> Iterator[Row]:
         """A row for every case of a form, measured or with the reason why not."""
         common = {"model": self.model.name, "weights": self.model.weights, "form": form.name, "compute": form.compute}
+        common["dtype"] = form.dtype
         own = None
         left = list(self.cases)
         try:

@@ -19,6 +19,7 @@ REFERENCES = {
     "torchao_int4": "float",
 }
 COMPILED = ("compiled_bf16", "torchao_int8_compiled")
+IN_BFLOAT16 = ("eager_bf16", "compiled_bf16", "torchao_int4")
 STEP, GENERATION = "step", "generation"
 
 
@@ -52,6 +53,12 @@ class Form:
     name: str
     compute: str
     recipe: dict[str, Any] | None = None
+
+    @property
+    def dtype(self) -> str:
+        """In which its products run that are not of integers."""
+        default = "bfloat16" if self.name in IN_BFLOAT16 else "float32"
+        return str((self.recipe or {}).get("dtype", default))
 
 
 @dataclass(frozen=True)

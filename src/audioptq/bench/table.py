@@ -55,15 +55,15 @@ def finished(row: Mapping[str, Any], counts: Mapping[Case, Any], settings: Bench
         done |= ratio(row["baseline_seconds"], row["own_seconds"], settings.seed)
     if case in counts and "own_seconds" in row:
         done["operations"] = total_operations(counts[case])
-        done["moved_bytes"] = total_bytes(counts[case], widths_of(row["form"], row["compute"]))
+        done["moved_bytes"] = total_bytes(counts[case], widths_of(row["compute"], row["dtype"]))
     return done
 
 
-def widths_of(form: str, compute: str) -> Widths:
-    """Bytes of the values that a form computes with: a simulated form has its integers in float32."""
+def widths_of(compute: str, dtype: str) -> Widths:
+    """Bytes of the values that a form computes with: a simulated form has its integers in floats."""
     if compute == "integer":
         return INT8
-    return BFLOAT16 if "bf16" in form or form.endswith("a16") or form == "torchao_int4" else FLOAT32
+    return BFLOAT16 if dtype == "bfloat16" else FLOAT32
 
 
 def as_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
