@@ -1,4 +1,4 @@
-"""Rule embed_clips: embeds one shard of the clips of a recipe and seed."""
+"""Rule embed_clips: embeds a shard of the clips of a recipe and seed, which may be several of generation."""
 
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if __name__ == "__main__":
         files = dict(zip(params.weights, snakemake.input.weights, strict=True))
         evaluator = load_evaluator(name, files, params.variant, best_device())
         made_by = evaluator_digest(name, params.variant, snakemake.input.weights, snakemake.input.code)
-        clips = read_manifest([snakemake.input.manifest]).to_dict("records")
+        clips = read_manifest(snakemake.input.manifests).to_dict("records")
         description = f"embed {snakemake.wildcards.recipe}"
         tensors, metadata = embed_clips(name, evaluator, clips, description, cached_rows(output, made_by))
         write_tensors(output, tensors, {**metadata, "made_by": made_by})

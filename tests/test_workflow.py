@@ -70,8 +70,18 @@ def test_changing_one_alpha_reruns_that_chain_and_the_report_alone(undisturbed: 
         planned = undisturbed.planned()
     finally:
         del undisturbed.config["recipes"]
-    # Two shards, and both are embedded by two evaluators.
-    assert planned == {"quantize": 1, "generate": 2, "embed_clips": 4, "score": 5, "report": 1}
+    # Two shards, embedded at once by each of two evaluators.
+    assert planned == {"quantize": 1, "generate": 2, "embed_clips": 2, "score": 5, "report": 1}
+
+
+def test_shards_of_embedding_are_whole_shards_of_generation(undisturbed: Run) -> None:
+    planned = {}
+    for clips in (1, 7, 8):
+        undisturbed.config["embedding"] = {"clips_per_shard": clips}
+        planned[clips] = undisturbed.planned().get("embed_clips", 0)
+    del undisturbed.config["embedding"]
+    # Two shards of four for each of five sets (four recipes, and the noise floor's), and two evaluators; at eight, nothing changes.
+    assert planned == {1: 20, 7: 20, 8: 0}
 
 
 @pytest.mark.parametrize(
