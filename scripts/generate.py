@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
+from audioptq import job
 from audioptq.artifacts import digest, file_digest, read_parquet, write_parquet
-from audioptq.console import job_log
 from audioptq.device import best_device
 from audioptq.generate.compute import use_compute
 from audioptq.generate.load import load_generator
@@ -18,8 +16,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
-        torch.set_num_threads(snakemake.threads)
+    with job.log(snakemake.log[0], snakemake.threads) as log:
         params, wildcards, weights = snakemake.params, snakemake.wildcards, snakemake.input.weights
         text_encoder = snakemake.input.get("text_encoder") or []
         model, recipe = load_generator(weights, folder_of(text_encoder), batch_size=params.batch_size)

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from audioptq.estimate.measure import measured_jobs
 from tests.workflow_run import REPOSITORY, TIMING, Run, copy_of, planned_jobs
 
 KILLS = 4
@@ -41,6 +42,13 @@ def test_the_table_has_a_whole_row_for_every_recipe(undisturbed: Run) -> None:
     fp32 = table.set_index("recipe").loc["fp32"]
     assert fp32["mcd_db"] == fp32["lsd_db"] == 0
     assert fp32["size_ratio"] == fp32["speedup"] == 1
+
+
+def test_most_of_the_time_goes_into_the_jobs_own_work(undisturbed: Run) -> None:
+    jobs = measured_jobs(undisturbed.folder / "results")
+    wall = max(job.ended for job in jobs) - min(job.started for job in jobs)
+    # Two jobs at a time; a job's own work begins behind its imports. The bar is half on a quiet machine; CI's is not.
+    assert sum(job.own for job in jobs) / wall >= 0.4
 
 
 def test_a_second_run_has_nothing_to_do_and_says_so_quickly(undisturbed: Run) -> None:
