@@ -43,12 +43,16 @@ def save_quantized(
     Returns:
         The size record of the file just written (see `size.size_record`), and `kept_float32`: how many tensors stayed
         float32 because `rest_dtype` could not hold them.
+
+    Raises:
+        UserError: If smoothing was folded away since, which no file describes.
     """
     taken = [key for key in RESERVED if key in metadata]
     if taken:
         raise ValueError(f"metadata keys {taken} are the format's own")
     tensors = _stored_tensors(module, recipe)
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, QuantLinear)}
+    _check_unaltered(path, layers, recipe)
     clock = next((layer.clock for layer in layers.values() if layer.clock is not None), None)
     record = {
         **metadata,
@@ -107,6 +111,16 @@ def load_quantized(
         set_module(module, name, cast.requires_grad_(False))
     _load_strictly(path, module, tensors)
     return clock, recipe
+
+
+def _check_unaltered(path: str | Path, layers: Mapping[str, QuantLinear], recipe: QuantRecipe) -> None:
+    altered = [name for name, layer in layers.items() if layer.recipe != recipe.for_layer(name)]
+    if altered:
+        raise UserError(
+            f"{path} is not written: {len(altered)} layers of the model, for example {altered[0]}, are no longer what recipe "
+            f"{recipe.name} made of them. For integer compute static smoothing was folded into the layers before, which no file "
+            "describes: save the model before, or copy the file that it was loaded from."
+        )
 
 
 def _stored_tensors(module: nn.Module, recipe: QuantRecipe) -> dict[str, Tensor]:
