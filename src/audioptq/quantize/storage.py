@@ -52,7 +52,7 @@ def save_quantized(
         raise ValueError(f"metadata keys {taken} are the format's own")
     tensors = _stored_tensors(module, recipe)
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, QuantLinear)}
-    _check_unaltered(path, layers, recipe)
+    _check_unfolded(path, layers, recipe)
     clock = next((layer.clock for layer in layers.values() if layer.clock is not None), None)
     record = {
         **metadata,
@@ -113,13 +113,16 @@ def load_quantized(
     return clock, recipe
 
 
-def _check_unaltered(path: str | Path, layers: Mapping[str, QuantLinear], recipe: QuantRecipe) -> None:
-    altered = [name for name, layer in layers.items() if layer.recipe != recipe.for_layer(name)]
-    if altered:
+def _check_unfolded(path: str | Path, layers: Mapping[str, QuantLinear], recipe: QuantRecipe) -> None:
+    """`recipe` as it was applied, not as what the layers say of themselves."""
+    folded = [
+        name for name, layer in layers.items() if layer.recipe.smoothing is None and recipe.for_layer(name).smoothing
+    ]
+    if folded:
         raise UserError(
-            f"{path} is not written: {len(altered)} layers of the model, for example {altered[0]}, are no longer what recipe "
-            f"{recipe.name} made of them. For integer compute static smoothing was folded into the layers before, which no file "
-            "describes: save the model before, or copy the file that it was loaded from."
+            f"{path} is not written: for integer compute the smoothing of {len(folded)} layers, for example {folded[0]}, was "
+            "folded into what makes their input, which no file describes. Save the model before, or copy the file that it was "
+            "loaded from."
         )
 
 
