@@ -10,6 +10,7 @@ from audioptq.generate.compute import use_compute
 from audioptq.generate.load import load_generator
 from audioptq.generate.shard import GenerationSettings, generate_shard
 from audioptq.models.files import folder_of
+from audioptq.models.once import readers_summary
 from audioptq.sampling.sampler import SamplerSettings
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if __name__ == "__main__":
         made_from = {name: digest([file_digest(path) for path in paths]) for name, paths in files.items()}
         model = model.to(best_device())
         compute, layers, line = use_compute(model.network, recipe, params.compute)
-        log(line)
+        log(f"{line}; {readers_summary(model.network)}")
         made_from |= {"recipe": recipe.digest, "weights": file_digest(weights), "compute": digest(layers)}
         sampler = SamplerSettings(**params.sampler)
         settings = GenerationSettings(sampler, int(wildcards.seed), params.batch_size, params.bit_depth, made_from)
