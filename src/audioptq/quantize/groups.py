@@ -122,14 +122,18 @@ def _spread_around_maximum(values: Tensor) -> Tensor:
     """The same around the maximum over the rows of a segment, which is its vector; a mean over channels counts nowhere."""
     timesteps, centred = len(values), _centred(values)
     spread = torch.full((timesteps + 1, timesteps + 1), math.inf, dtype=values.dtype)
-    for start in range(timesteps):
+    squares = torch.cat([torch.zeros(1, dtype=values.dtype), centred.square().sum(1).cumsum(0)])
+    # Row j: maxima and sums over the segment from the present start to j.
+    maxima, sums = values.clone(), torch.zeros_like(values)
+    for start in reversed(range(timesteps)):
+        top, total = maxima[start:], sums[start:]
+        torch.maximum(top, values[start], out=top)
+        total += centred[start]
         lengths = torch.arange(1, timesteps - start + 1)
-        squares, sums = centred[start:].square().sum(1).cumsum(0), centred[start:].cumsum(0)
-        maxima = values[start:].cummax(0).values
-        of_maxima = maxima.square().sum(1) - maxima.sum(1).square() / max(values.shape[1], 1)
+        of_maxima = torch.linalg.vecdot(top, top) - top.sum(1).square() / max(values.shape[1], 1)
+        distance = squares[start + 1 :] - squares[start] - 2 * torch.linalg.vecdot(top, total) + lengths * of_maxima
         # A difference of large numbers: rounding may leave it below zero.
-        total = squares - 2 * (maxima * sums).sum(1) + lengths * of_maxima
-        spread[start, start + 1 :] = total.clamp(min=0)
+        spread[start, start + 1 :] = distance.clamp(min=0)
     return spread
 
 
