@@ -267,7 +267,7 @@ def test_what_does_not_fit_the_layer_is_named(linear):
 def test_requantizing_in_parts_changes_nothing(linear, weight, monkeypatch):
     layer, _, _ = build(linear, weight=weight, activation=A8, smoothing=TIMESTEP)
     whole, whole_scale = layer.integer_weight(1)
-    monkeypatch.setattr("audioptq.quantize.linear.CHANNELS_AT_ONCE", 10)
+    monkeypatch.setattr("audioptq.quantize.weights.CHANNELS_AT_ONCE", 10)
     parts, parts_scale = layer.integer_weight(1)
     assert torch.equal(parts, whole)
     assert torch.equal(parts_scale, whole_scale)

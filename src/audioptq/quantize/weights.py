@@ -1,13 +1,18 @@
 """Quantizing a weight `[out, in]` as a recipe asks, and putting it back together."""
 
+import torch
 from torch import Tensor
 
 from audioptq.quantize.granularity import weight_granularity
-from audioptq.quantize.primitives import choose_scale, quantize
+from audioptq.quantize.packing import unpack
+from audioptq.quantize.primitives import choose_scale, dequantize, quantize
 from audioptq.quantize.specs import WeightSpec
 
 # What an integer product takes: the stored form requantizes to this at every timestep, whatever its storage.
 COMPUTE_WEIGHT = WeightSpec(bits=8, granularity="per_channel")
+# Output channels that are requantized at once: what is made on the way stays within the cache.
+CHANNELS_AT_ONCE = 256
+EVERY = slice(None)
 
 
 def weight_scale(weight: Tensor, spec: WeightSpec) -> Tensor:
@@ -24,3 +29,35 @@ def quantize_weight(weight: Tensor, spec: WeightSpec) -> tuple[Tensor, Tensor]:
     """int8 `[out, in]` and the scale that broadcasts against it."""
     scale = spread_scale(weight_scale(weight, spec), weight, spec)
     return quantize(weight, scale, spec.bits), scale
+
+
+def stored_weight(
+    qdata: Tensor, scale: Tensor, spec: WeightSpec, in_features: int, channels: slice = EVERY
+) -> tuple[Tensor, Tensor]:
+    """A stored weight, packed `[out, bytes]`, as int8 `[out, in]` and the scale that broadcasts against it.
+
+    Args:
+        qdata: As stored.
+        scale: As stored.
+        spec: How it was quantized.
+        in_features: Input channels.
+        channels: Output channels that are wanted.
+    """
+    stored = unpack(qdata[channels], spec.bits, in_features)
+    return stored, spread_scale(scale if len(scale) == 1 else scale[channels], stored, spec)
+
+
+def requantize(
+    qdata: Tensor, scale: Tensor, spec: WeightSpec, smooth: Tensor, channels: slice = EVERY
+) -> tuple[Tensor, Tensor]:
+    """A stored weight times a smoothing vector `[in]`, quantized again to `COMPUTE_WEIGHT`; see `stored_weight`."""
+    start, stop, _ = channels.indices(len(qdata))
+    weight = torch.empty(stop - start, len(smooth), dtype=torch.int8, device=qdata.device)
+    scales = []
+    for first in range(start, stop, CHANNELS_AT_ONCE):
+        last = min(first + CHANNELS_AT_ONCE, stop)
+        stored = dequantize(*stored_weight(qdata, scale, spec, len(smooth), slice(first, last)))
+        part, part_scale = quantize_weight(stored.mul_(smooth.to(stored.dtype)), COMPUTE_WEIGHT)
+        weight[first - start : last - start] = part
+        scales.append(part_scale)
+    return weight, torch.cat(scales)
