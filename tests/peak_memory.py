@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, help="blocks that run (default: all)")
     parser.add_argument("--compute", choices=("simulated", "integer"), default="simulated")
     parser.add_argument("--backend", default="auto", help="of integer compute")
+    parser.add_argument("--keep", action="store_true", help="keep what integer compute packs")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -92,7 +93,7 @@ def main() -> None:
     model, recipe = load_generator(options.weights, options.text_encoder)
     if options.compute == "integer":
         peaks.enter("integer compute")
-        print(summary(use_integer(model.network, options.backend)))
+        print(summary(use_integer(model.network, options.backend, keep=options.keep)))
     peaks.enter("conditioning")
     loaded = read("VmRSS")
     blocks = model.network.model.model.transformer.layers

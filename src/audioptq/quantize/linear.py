@@ -15,13 +15,16 @@ from audioptq.quantize.low_rank import LowRankBranch
 from audioptq.quantize.packing import packed_width
 from audioptq.quantize.primitives import choose_scale, dequantize, fake_quantize
 from audioptq.quantize.specs import ActivationSpec, LayerRecipe, WeightSpec
-from audioptq.quantize.weights import COMPUTE_WEIGHT, EVERY, quantize_weight, requantize, stored_weight
+from audioptq.quantize.weights import (
+    COMPUTE_WEIGHT,
+    EVERY,
+    channels_at_once,
+    is_kept,
+    quantize_weight,
+    requantize,
+    stored_weight,
+)
 
-# A compute weight of at most this many elements is kept from one call to the next. Making a larger one anew costs a few percent
-# of the product that it is made for; keeping all of them would take more memory than the full-precision model.
-KEPT_WEIGHTS = 2**20
-# A larger one is made, used and let go a few output channels at a time: about this many elements.
-WEIGHTS_AT_ONCE = 3 * 2**20
 BUFFERS = ("qdata", "scale", "weight", "bias", "smooth_scale", "smooth_row", "act_scale")
 
 
@@ -99,8 +102,8 @@ class QuantLinear(nn.Module):
 
     @property
     def is_small(self) -> bool:
-        """Whether the weight has so few elements that its float form may be kept."""
-        return self.out_features * self.in_features <= KEPT_WEIGHTS
+        """Whether the weight has so few elements that what is made of it may be kept."""
+        return is_kept((self.out_features, self.in_features))
 
     @property
     def row_shares(self) -> Tensor:
@@ -128,9 +131,7 @@ class QuantLinear(nn.Module):
         if self.is_small or self.qdata is None:
             return product(operand, self._weight_of(row, operand.dtype)).to(x.dtype)
         y = x.new_empty(*x.shape[:-1], self.out_features)
-        step = max(1, WEIGHTS_AT_ONCE // self.in_features)
-        for first in range(0, self.out_features, step):
-            channels = slice(first, first + step)
+        for channels in channels_at_once((self.out_features, self.in_features)):
             y[..., channels] = product(operand, self.compute_weight(row, channels).to(operand.dtype))
         return y
 
