@@ -11,6 +11,7 @@ container: "docker://python:3.11-bookworm"
 
 
 include: "rules/common.smk"
+include: "rules/shards.smk"
 include: "rules/cluster.smk"
 include: "rules/files.smk"
 include: "rules/access.smk"

@@ -6,6 +6,9 @@ from audioptq import cluster
 # Profiles reckon the time of a job from its size, and see no config.
 os.environ.update(
     CLIPS_PER_SHARD=str(config["generation"]["clips_per_shard"]),
+    CLIPS_PER_EMBEDDING=str(
+        config["generation"]["clips_per_shard"] * manifests_embedded_at_once()
+    ),
     SAMPLER_STEPS=str(config["sampler"]["steps"]),
 )
 

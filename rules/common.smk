@@ -2,7 +2,6 @@
 import os
 import sys
 from functools import cache
-from types import SimpleNamespace
 
 from audioptq.catalogue import evaluator_info, evaluators
 from audioptq.config_check import check_config, check_files
@@ -69,33 +68,14 @@ def score_code(wildcards):
     )
 
 
-def manifests(wildcards):
-    """Shard manifests of a recipe and seed."""
-    n_shards = -(-N_CLIPS // config["generation"]["clips_per_shard"])
-    folder = (
-        f"{RESULTS}/generate/{wildcards.model}/{wildcards.recipe}/seed{wildcards.seed}"
-    )
-    return [f"{folder}/shard-{index:04d}.parquet" for index in range(n_shards)]
-
-
-def baseline_manifests(wildcards):
-    """Manifests of full precision for the same clips; the noise floor's seed is compared with the first of the others."""
-    seed = SEEDS[0] if int(wildcards.seed) == NOISE_FLOOR_SEED else wildcards.seed
-    return manifests(SimpleNamespace(model=wildcards.model, recipe=BASELINE, seed=seed))
-
-
 def score_inputs(wildcards):
     """What a metric compares: embeddings of clips and of their target, or the manifests of full precision."""
     info = metric_info(wildcards.metric)
     if info.embedder is None:
         return {"baseline": baseline_manifests(wildcards)}
-    clips = f"{RESULTS}/embed/{wildcards.model}/{wildcards.recipe}/seed{wildcards.seed}"
     folder = "captions" if info.target == "prompt" else references_of(info.embedder)
     return {
-        "generated": [
-            f"{clips}/{info.embedder}/{os.path.basename(path)[:-8]}.safetensors"
-            for path in manifests(wildcards)
-        ],
+        "generated": embedded(wildcards, info.embedder),
         "target": f"{RESULTS}/embed/{folder}/{DATASET}/{info.embedder}.safetensors",
     }
 

@@ -2,7 +2,7 @@ rule embed_clips:
     input:
         code=embed_code,
         weights=evaluator_files,
-        manifest=f"{RESULTS}/generate/{{model}}/{{recipe}}/seed{{seed}}/shard-{{shard}}.parquet",
+        manifests=manifests_to_embed,
     output:
         f"{RESULTS}/embed/{{model}}/{{recipe}}/seed{{seed}}/{{embedder}}/shard-{{shard}}.safetensors",
     log:

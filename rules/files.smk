@@ -95,19 +95,6 @@ def reference_manifest(wildcards):
     )
 
 
-def calibration_shards(wildcards):
-    """Statistics of each shard of the calibration prompts."""
-    calibration = config["calibration"]
-    n_shards = -(-calibration["n_prompts"] // calibration["prompts_per_shard"])
-    folder = f"{RESULTS}/calibrate/{wildcards.model}"
-    return [f"{folder}/shard-{index:04d}.safetensors" for index in range(n_shards)]
-
-
-def manifests_of(recipe, seed):
-    """Shard manifests of a recipe and seed of the model that is run."""
-    return manifests(SimpleNamespace(model=MODEL, recipe=recipe, seed=seed))
-
-
 def report_assets():
     """Template, style and script of the page: library files that no import names."""
     return relative((PACKAGE / "report").glob("report.*"))

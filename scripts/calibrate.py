@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
+from audioptq import job
 from audioptq.artifacts import read_parquet, write_tensors
 from audioptq.calibrate.run import calibrate
-from audioptq.console import job_log
 from audioptq.device import best_device
 from audioptq.models.files import folder_of
 from audioptq.models.stable_audio import StableAudioModel
@@ -17,8 +15,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
-        torch.set_num_threads(snakemake.threads)
+    with job.log(snakemake.log[0], snakemake.threads) as log:
         output, params = snakemake.output, snakemake.params
         prompts, _ = read_parquet(snakemake.input.prompts)
         first = int(snakemake.wildcards.shard) * params.prompts_per_shard

@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-import torch
-
+from audioptq import job
 from audioptq.artifacts import read_parquet, write_tensors
-from audioptq.console import job_log
 from audioptq.device import best_device
 from audioptq.embed.run import embed_captions, load_evaluator
 
@@ -13,8 +11,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
-        torch.set_num_threads(snakemake.threads)
+    with job.log(snakemake.log[0], snakemake.threads):
         name, params = snakemake.wildcards.embedder, snakemake.params
         files = dict(zip(params.weights, snakemake.input.weights, strict=True))
         evaluator = load_evaluator(name, files, params.variant, best_device())

@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-import torch
-
+from audioptq import job
 from audioptq.artifacts import read_parquet, write_tensors
-from audioptq.console import job_log
 from audioptq.device import best_device
 from audioptq.embed.cache import cached_rows, evaluator_digest, keep
 from audioptq.embed.run import embed_clips, load_evaluator
@@ -15,8 +13,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
-        torch.set_num_threads(snakemake.threads)
+    with job.log(snakemake.log[0], snakemake.threads):
         name, params, output = snakemake.wildcards.embedder, snakemake.params, snakemake.output[0]
         files = dict(zip(params.weights, snakemake.input.weights, strict=True))
         evaluator = load_evaluator(name, files, params.variant, best_device())

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from audioptq.console import job_log
+from audioptq import job
 from audioptq.errors import UserError
 from audioptq.fetch.download import download
 from audioptq.fetch.weights import weights_entries
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
+    with job.log(snakemake.log[0]) as log:
         params = snakemake.params
         entries = weights_entries(params.table)
         if params.name not in entries:

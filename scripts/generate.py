@@ -3,23 +3,21 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
+from audioptq import job
 from audioptq.artifacts import digest, file_digest, read_parquet, write_parquet
-from audioptq.console import job_log
 from audioptq.device import best_device
 from audioptq.generate.compute import use_compute
 from audioptq.generate.load import load_generator
 from audioptq.generate.shard import GenerationSettings, generate_shard
 from audioptq.models.files import folder_of
+from audioptq.models.once import readers_summary
 from audioptq.sampling.sampler import SamplerSettings
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
-        torch.set_num_threads(snakemake.threads)
+    with job.log(snakemake.log[0], snakemake.threads) as log:
         params, wildcards, weights = snakemake.params, snakemake.wildcards, snakemake.input.weights
         text_encoder = snakemake.input.get("text_encoder") or []
         model, recipe = load_generator(weights, folder_of(text_encoder), batch_size=params.batch_size)
@@ -27,7 +25,7 @@ if __name__ == "__main__":
         made_from = {name: digest([file_digest(path) for path in paths]) for name, paths in files.items()}
         model = model.to(best_device())
         compute, layers, line = use_compute(model.network, recipe, params.compute)
-        log(line)
+        log(f"{line}; {readers_summary(model.network)}")
         made_from |= {"recipe": recipe.digest, "weights": file_digest(weights), "compute": digest(layers)}
         sampler = SamplerSettings(**params.sampler)
         settings = GenerationSettings(sampler, int(wildcards.seed), params.batch_size, params.bit_depth, made_from)

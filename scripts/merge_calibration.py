@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING
 
+from audioptq import job
 from audioptq.calibrate.act_stats import ActStats
 from audioptq.calibrate.merge import merge_stats
-from audioptq.console import job_log
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
+    with job.log(snakemake.log[0]) as log:
         shards = [ActStats.load(path) for path in snakemake.input.shards]
         merge_stats(shards).save(snakemake.output[0])
         log(f"{len(shards)} shards")

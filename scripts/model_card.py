@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-import torch
-
+from audioptq import job
 from audioptq.artifacts import write_json, write_text
-from audioptq.console import job_log
 from audioptq.sampling.sampler import SamplerSettings
 from audioptq.train.card import card_page, measure_card
 from audioptq.train.publish import load_trained
@@ -14,8 +12,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
-        torch.set_num_threads(snakemake.threads)
+    with job.log(snakemake.log[0], snakemake.threads) as log:
         params = snakemake.params
         trained = load_trained(*snakemake.input.networks)
         card = measure_card(trained, SamplerSettings(**params.sampler), **params.card)

@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audioptq import job
 from audioptq.artifacts import write_parquet
-from audioptq.console import job_log
 from audioptq.prompts.dataset import make_prompts
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
+    with job.log(snakemake.log[0]) as log:
         output, params = snakemake.output, snakemake.params
         audio_dir = Path(output.prompts).with_suffix("")
         prompts, calibration = make_prompts(params.dataset, params.calibration, audio_dir)

@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING
 
+from audioptq import job
 from audioptq.artifacts import read_parquet, write_tensors
-from audioptq.console import job_log
 from audioptq.embed.published import convert
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
+    with job.log(snakemake.log[0]) as log:
         prompts, _ = read_parquet(snakemake.input.prompts)
         tensors, metadata = convert(snakemake.input.published, snakemake.wildcards.embedder, prompts)
         write_tensors(snakemake.output[0], tensors, metadata)

@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
+from audioptq import job
 from audioptq.artifacts import read_tensor_metadata, write_json, write_parquet
 from audioptq.calibrate.act_stats import ActStats
-from audioptq.console import job_log
 from audioptq.device import best_device
 from audioptq.models.stable_audio import StableAudioModel
 from audioptq.quantize import QuantRecipe, quantize_model, save_quantized
@@ -17,8 +15,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
-        torch.set_num_threads(snakemake.threads)
+    with job.log(snakemake.log[0], snakemake.threads) as log:
         output, wildcards = snakemake.output, snakemake.wildcards
         recipe = QuantRecipe.from_config(wildcards.recipe, snakemake.params.recipe)
         config, weights = snakemake.input.model

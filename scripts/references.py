@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audioptq import job
 from audioptq.artifacts import write_parquet, write_text
-from audioptq.console import job_log
 from audioptq.references.run import collect_references
 from audioptq.references.source import AudioSource
 from audioptq.references.tables import manifest_table, missing_text, summary
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
+    with job.log(snakemake.log[0]) as log:
         output, dataset = snakemake.output, snakemake.params.dataset
         source = AudioSource.from_config(dataset["audio"])
         clips = Path(output.manifest).parent / "clips"

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audioptq import job
 from audioptq.artifacts import read_json
 from audioptq.audio.manifest import by_recipe, compute_by_recipe
-from audioptq.console import job_log
 from audioptq.report.facts import run_facts, spread
 from audioptq.report.inputs import ReportInputs
 from audioptq.report.run import build_report
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
+    with job.log(snakemake.log[0]) as log:
         files, params = snakemake.input, snakemake.params
         recipes = list(params.recipes)
         card = Path(params.model_path) / "card.json"

@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING
 
+from audioptq import job
 from audioptq.artifacts import read_parquet, write_parquet
 from audioptq.audio.manifest import read_manifest
-from audioptq.console import job_log
 from audioptq.score.run import score_metric
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
+    with job.log(snakemake.log[0]) as log:
         inputs, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
         prompts, _ = read_parquet(inputs.prompts)
         seed = int(wildcards.seed)

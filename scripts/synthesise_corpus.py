@@ -2,17 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-import torch
-
-from audioptq.console import job_log
+from audioptq import job
 from audioptq.train.corpus import synthesise_shard
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
-        torch.set_num_threads(snakemake.threads)
+    with job.log(snakemake.log[0], snakemake.threads):
         corpus = snakemake.params.corpus
         per_shard = -(-corpus["n_clips"] // corpus["shards"])
         first = int(snakemake.wildcards.corpus_shard) * per_shard

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from audioptq.console import job_log
+from audioptq import job
 from audioptq.train.publish import publish
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
+    with job.log(snakemake.log[0]) as log:
         files = snakemake.input
         publish(*files.networks, card=files.card, page=files.page, directory=snakemake.params.model)
         log(f"published to {snakemake.params.model}")

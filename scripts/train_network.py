@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import torch
-
-from audioptq.console import job_log
+from audioptq import job
 from audioptq.train.corpus import Corpus
 from audioptq.train.dit import train_dit
 from audioptq.train.evaluators import train_clap, train_tagger
@@ -16,8 +14,7 @@ if TYPE_CHECKING:
 TRAINERS = {"dit": train_dit, "tagger": train_tagger, "clap": train_clap}
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
-        torch.set_num_threads(snakemake.threads)
+    with job.log(snakemake.log[0], snakemake.threads) as log:
         params = snakemake.params
         trainer = TRAINERS[snakemake.wildcards.network]
         corpus = Corpus.load(snakemake.input.corpus)

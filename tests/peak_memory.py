@@ -80,11 +80,11 @@ def main() -> None:
     parser.add_argument("--latents", type=int, help="length of the clip (default: the model's longest)")
     parser.add_argument("--blocks", type=int, help="blocks that run (default: all)")
     parser.add_argument("--compute", choices=("simulated", "integer"), default="simulated")
-    parser.add_argument("--backend", default="auto", help="of integer compute")
     parser.add_argument("--keep", action="store_true", help="keep what integer compute packs")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    from audioptq.generate.compute import use_compute
     from audioptq.generate.load import load_generator
     from audioptq.quantize.integer import summary, use_integer
 
@@ -93,7 +93,12 @@ def main() -> None:
     model, recipe = load_generator(options.weights, options.text_encoder)
     if options.compute == "integer":
         peaks.enter("integer compute")
-        print(summary(use_integer(model.network, options.backend, keep=options.keep)))
+        line = (
+            summary(use_integer(model.network, keep=True))
+            if options.keep
+            else use_compute(model.network, recipe, "integer")[2]
+        )
+        print(line)
     peaks.enter("conditioning")
     loaded = read("VmRSS")
     blocks = model.network.model.model.transformer.layers

@@ -250,7 +250,10 @@ def test_every_rule_that_wants_a_gpu_goes_where_there_is_one(slurm_profile: dict
 def test_a_larger_shard_gets_more_time_and_not_more_memory(slurm_profile: dict[str, Any]) -> None:
     def asked(rule: str, name: str, clips: int, attempt: int) -> float:
         expression = Template(str(slurm_profile["set-resources"][rule][name]))
-        return eval(expression.substitute(CLIPS_PER_SHARD=clips, SAMPLER_STEPS=100), {"attempt": attempt})
+        return eval(
+            expression.substitute(CLIPS_PER_SHARD=clips, CLIPS_PER_EMBEDDING=clips, SAMPLER_STEPS=100),
+            {"attempt": attempt},
+        )
 
     assert asked("generate", "runtime", 250, 1) == pytest.approx(15 + 250 * 100 * 0.3 / 60)
     for rule in ("generate", "embed_clips"):

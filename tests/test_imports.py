@@ -17,6 +17,7 @@ LAYERS = (
     "atomic",
     "artifacts",
     "console",
+    "job",
     "compat",
     "gpu_claim",
     "device",

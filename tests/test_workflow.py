@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from audioptq.estimate.measure import measured_jobs
 from tests.workflow_run import REPOSITORY, TIMING, Run, copy_of, planned_jobs
 
 KILLS = 4
@@ -43,6 +44,13 @@ def test_the_table_has_a_whole_row_for_every_recipe(undisturbed: Run) -> None:
     assert fp32["size_ratio"] == fp32["speedup"] == 1
 
 
+def test_most_of_the_time_goes_into_the_jobs_own_work(undisturbed: Run) -> None:
+    jobs = measured_jobs(undisturbed.folder / "results")
+    wall = max(job.ended for job in jobs) - min(job.started for job in jobs)
+    # Two jobs at a time; a job's own work begins behind its imports. The bar is half on a quiet machine; CI's is not.
+    assert sum(job.own for job in jobs) / wall >= 0.4
+
+
 def test_a_second_run_has_nothing_to_do_and_says_so_quickly(undisturbed: Run) -> None:
     started = time.monotonic()
     result = undisturbed()
@@ -70,8 +78,18 @@ def test_changing_one_alpha_reruns_that_chain_and_the_report_alone(undisturbed: 
         planned = undisturbed.planned()
     finally:
         del undisturbed.config["recipes"]
-    # Two shards, and both are embedded by two evaluators.
-    assert planned == {"quantize": 1, "generate": 2, "embed_clips": 4, "score": 5, "report": 1}
+    # Two shards, embedded at once by each of two evaluators.
+    assert planned == {"quantize": 1, "generate": 2, "embed_clips": 2, "score": 5, "report": 1}
+
+
+def test_shards_of_embedding_are_whole_shards_of_generation(undisturbed: Run) -> None:
+    planned = {}
+    for clips in (1, 7, 8):
+        undisturbed.config["embedding"] = {"clips_per_shard": clips}
+        planned[clips] = undisturbed.planned().get("embed_clips", 0)
+    del undisturbed.config["embedding"]
+    # Two shards of four for each of five sets (four recipes, and the noise floor's), and two evaluators; at eight, nothing changes.
+    assert planned == {1: 20, 7: 20, 8: 0}
 
 
 @pytest.mark.parametrize(

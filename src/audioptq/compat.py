@@ -56,8 +56,9 @@ def lean_imports() -> Iterator[None]:
     """Within it stable-audio-tools and k-diffusion load in two seconds less, without what nothing here uses.
 
     Every job of a workflow pays for its imports, and these two would take along torchvision (for pictures), k-diffusion's trainers
-    (its `__init__`) and the compiler of torch (for an attention that is only built when it is asked for). Names of torchvision
-    are absent in what was imported within; afterwards torchvision and the compiler can be imported as ever.
+    (its `__init__`), integrals (for likelihoods and the LMS sampler) and the compiler of torch (for an attention that is only
+    built when it is asked for). Names of torchvision and `scipy.integrate` are absent in what was imported within; afterwards
+    all of them can be imported as ever.
     """
     if "k_diffusion" not in sys.modules:
         spec = importlib.util.find_spec("k_diffusion")
@@ -65,8 +66,9 @@ def lean_imports() -> Iterator[None]:
         sys.modules["k_diffusion"] = importlib.util.module_from_spec(
             spec
         )  # its submodules load; its __init__ does not run
-    absent: dict[str, types.ModuleType | None] = {name: types.ModuleType(name) for name in TORCHVISION}
+    absent: dict[str, types.ModuleType | None] = {name: types.ModuleType(name) for name in (*TORCHVISION, INTEGRATE)}
     vars(absent[TORCHVISION[1]])["functional"] = absent[TORCHVISION[2]]
+    vars(absent[INTEGRATE])["solve_ivp"] = None  # torchdiffeq wants the name
     absent["torch._dynamo"] = None
     absent = {name: module for name, module in absent.items() if name not in sys.modules}
     compiler = torch.compile
@@ -88,4 +90,5 @@ def _leave_as_it_is(function: object, **_options: object) -> object:
 
 
 TORCHVISION = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
+INTEGRATE = "scipy.integrate"
 _KEEP_ALIVE: list[torch.library.Library] = []

@@ -17,7 +17,7 @@ from audioptq.estimate.simulate import simulate
 
 STEPS, CLIP_STEP, LOAD, START, LATENCY = 10, 0.2, 5.0, 3.0, 0.5
 COSTS = {"prompts": 0.1, "embed_clips": 0.3, "embed_captions": 0.05, "score": 0.2, "report": 0.4}
-SIZES = Target(20, 3, 2, STEPS, 8, 2, 4, 5, 2)
+SIZES = Target(20, 3, 2, STEPS, 8, 17, 2, 4, 5, 2)
 
 
 class Run:
@@ -34,9 +34,10 @@ class Run:
             frame = pd.DataFrame({"clip_id": list(map(str, shard)), "seconds": CLIP_STEP * STEPS})
             write_parquet(folder / "results/generate" / f"{name}.parquet", frame, {"sampler": {"steps": STEPS}})
             self.job("generate", f"generate/{name}", LOAD + len(shard) * STEPS * CLIP_STEP)
-            self.job(
-                "embed_clips", f"embed/{name.replace('shard', 'clap/shard')}", 1 + COSTS["embed_clips"] * len(shard)
-            )
+            embedding = f"embed/{name.replace('shard', 'clap/shard')}"
+            tensors, record = {"audio": np.ones(len(shard))}, {"clip_ids": list(map(str, shard))}
+            write_tensors(folder / "results" / f"{embedding}.safetensors", tensors, record)
+            self.job("embed_clips", embedding, 1 + COSTS["embed_clips"] * len(shard))
         record = {"clip_ids": list("abcde"), "sampler": {"steps": STEPS}}
         write_tensors(folder / "results/calibrate/mini/shard-0000.safetensors", {"sigmas": np.ones(STEPS)}, record)
         self.job("calibrate", "calibrate/mini/shard-0000", 5 * STEPS * 0.7)
@@ -76,9 +77,10 @@ def test_a_plan_has_the_jobs_of_the_workflow() -> None:
     costs = Costs(stages | {"generate": Cost(1.0, CLIP_STEP)}, 0.0, 0.0)
     jobs = planned_jobs(SIZES, costs)
     counts = {stage: sum(job.stage == stage for job in jobs) for stage in costs.stages}
-    sets, shards = 3 * 2 + 1, 3
+    sets, shards, embedded = 3 * 2 + 1, 3, 2  # 17 clips to embed at once are two shards of eight
     assert counts["generate"] == sets * shards
-    assert counts["embed_clips"] == sets * shards * 2
+    assert counts["embed_clips"] == sets * embedded * 2
+    assert sorted(len(job.needs) for job in jobs if job.stage == "embed_clips") == sorted([2, 1] * sets * 2)
     assert counts["score"] == sets * 4
     assert (counts["quantize"], counts["prompts"], counts["calibrate"], counts["report"]) == (3, 1, 3, 1)
     assert all(need < number for number, job in enumerate(jobs) for need in job.needs)

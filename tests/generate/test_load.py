@@ -136,6 +136,16 @@ def test_the_peak_of_loading_is_about_the_file(tiny_config, tmp_path):
     assert size["total"] * 0.9 < int(done.stdout) < size["total"] * 1.35 < size["denoiser_fp32"]
 
 
+@pytest.mark.parametrize("entry", [{}, TIMESTEP], ids=["fp32", "w4a8_sqd"])
+def test_a_loaded_model_keeps_the_prompts_keys_and_sounds_the_same(saved, tiny_model, latents, entry):
+    loaded, _ = load_generator(saved("recipe", entry)[0])
+    assert loaded.once.is_on
+    assert not tiny_model.once.is_on  # on which calibration observed every pass
+    ours = latents(loaded)
+    loaded.once.is_on = False
+    assert torch.equal(ours, latents(loaded))
+
+
 def test_another_schedule_than_calibrations_is_refused_before_the_first_step(saved, latents):
     loaded, _ = load_generator(saved("w4a8_sqd", TIMESTEP)[0])
     heard = []

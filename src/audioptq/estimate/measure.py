@@ -112,17 +112,18 @@ def measured_jobs(folder: str | Path) -> list[MeasuredJob]:
 
 
 def _size(rule: str, log: Path, folder: Path) -> int:
-    """Size of a job, from the files beside its log."""
+    """Size of a job, from the file whose place among the results is that of its log among the logs."""
+    beside = folder / log.relative_to(folder / "logs")
     if rule == "quantize":
         return 0
     if rule == "calibrate":
-        record = read_tensor_metadata(folder / log.relative_to(folder / "logs").with_suffix(".safetensors"))
+        record = read_tensor_metadata(beside.with_suffix(".safetensors"))
         return len(record["clip_ids"]) * int(record["sampler"]["steps"])
-    if rule in ("generate", "embed_clips"):
-        # logs/generate/{model}/{recipe}/{seed}/{shard}.log, logs/embed/{model}/{recipe}/{seed}/{embedder}/{shard}.log
-        model, recipe, seed = log.relative_to(folder / "logs").parts[1:4]
-        manifest, metadata = read_parquet(folder / "generate" / model / recipe / seed / f"{log.stem}.parquet")
-        return len(manifest) * (int(metadata["sampler"]["steps"]) if rule == "generate" else 1)
+    if rule == "generate":
+        manifest, metadata = read_parquet(beside.with_suffix(".parquet"))
+        return len(manifest) * int(metadata["sampler"]["steps"])
+    if rule == "embed_clips":
+        return len(read_tensor_metadata(beside.with_suffix(".safetensors"))["clip_ids"])
     prompts = [path for path in (folder / "prompts").glob("[!.]*.parquet") if ".calibration" not in path.suffixes]
     return pq.read_metadata(prompts[0]).num_rows
 

@@ -17,7 +17,8 @@ class Target:
         recipes: Recipes, full precision among them.
         seeds: Seeds of each recipe; full precision gets one more, for the noise floor.
         steps: Denoising steps.
-        clips_per_shard: Clips of a job.
+        clips_per_shard: Clips of a job of generation.
+        clips_per_embedding: Clips of a job of embedding, in whole shards of generation.
         evaluators: Evaluator networks.
         metrics: Metrics.
         calibration_prompts: Prompts of the calibration.
@@ -29,6 +30,7 @@ class Target:
     seeds: int
     steps: int
     clips_per_shard: int
+    clips_per_embedding: int
     evaluators: int
     metrics: int
     calibration_prompts: int
@@ -55,19 +57,26 @@ def planned_jobs(target: Target, costs: Costs) -> list[Job]:
     total = target.clips
     prompts = add("prompts", total, ())
     calibrated = [
-        add("calibrate", min(target.prompts_per_shard, target.calibration_prompts - first) * target.steps, (prompts,))
-        for first in range(0, target.calibration_prompts, target.prompts_per_shard)
+        add("calibrate", size * target.steps, (prompts,))
+        for size in _split(target.calibration_prompts, target.prompts_per_shard)
     ]
     captions = add("embed_captions", total, (prompts,))
     scores = []
     for recipe in range(target.recipes):
         quantized = add("quantize", 1, tuple(calibrated))
         for _ in range(target.seeds + (recipe == 0)):
-            shards, embedded = [], [captions]
-            for first in range(0, total, target.clips_per_shard):
-                size = min(target.clips_per_shard, total - first)
-                shards.append(add("generate", size * target.steps, (quantized,)))
-                embedded += [add("embed_clips", size, (shards[-1],)) for _ in range(target.evaluators)]
+            sizes = _split(total, target.clips_per_shard)
+            shards = [add("generate", size * target.steps, (quantized,)) for size in sizes]
+            embedded = [captions]
+            n_together = max(target.clips_per_embedding // target.clips_per_shard, 1)
+            for first in range(0, len(shards), n_together):
+                size, needs = sum(sizes[first : first + n_together]), tuple(shards[first : first + n_together])
+                embedded += [add("embed_clips", size, needs) for _ in range(target.evaluators)]
             scores += [add("score", total, (*shards, *embedded)) for _ in range(target.metrics)]
     add("report", total, tuple(scores))
     return jobs
+
+
+def _split(total: int, per_shard: int) -> list[int]:
+    """Sizes of the shards; the last one takes what is left."""
+    return [min(per_shard, total - first) for first in range(0, total, per_shard)]

@@ -46,6 +46,7 @@ def load_generator(
         _require_memory(file, model, batch_size)
     clock, recipe = load_quantized(weights, model.network, unread=UNREAD)
     model.is_pretransform_unread = True
+    model.once.is_on = True
     if clock is not None:
         model.add_step_listener(clock.set_sigma)
         model.check_schedule = clock.check

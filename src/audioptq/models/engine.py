@@ -11,19 +11,23 @@ with quiet_imports(), lean_imports():
     from stable_audio_tools.models.conditioners import Conditioner, T5Conditioner
     from stable_audio_tools.models.diffusion import create_diffusion_cond_from_config
     from stable_audio_tools.models.pretransforms import AutoencoderPretransform, Pretransform
+    from stable_audio_tools.models.transformer import GLU, LayerNorm, TransformerBlock
 
 T5_WIDTHS: dict[str, int] = T5Conditioner.T5_MODEL_DIMS
 
 __all__ = [
+    "GLU",
     "T5_WIDTHS",
     "AutoencoderPretransform",
     "Conditioner",
     "DecoderBlock",
+    "LayerNorm",
     "OobleckDecoder",
     "Pretransform",
     "ResidualUnit",
     "SnakeBeta",
     "TanhBottleneck",
+    "TransformerBlock",
     "VAEBottleneck",
     "VDenoiser",
     "create_diffusion_cond_from_config",

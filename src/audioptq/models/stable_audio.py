@@ -20,6 +20,7 @@ from audioptq.models.engine import VDenoiser
 from audioptq.models.files import load_weights, read_model_config, weights_file
 from audioptq.models.layout import BLOCKS
 from audioptq.models.lean import dtypes_of, read_in, without_weights
+from audioptq.models.once import OncePerPrompt
 from audioptq.models.t5_text import T5TextConditioner, no_text_encoder
 from audioptq.models.word_text import WordTransformerConditioner
 
@@ -60,6 +61,7 @@ class StableAudioModel:
         self.check_schedule: Callable[[Iterable[float]], None] = lambda sigmas: None
         self.sample_rate = int(config["sample_rate"])
         self.max_seconds = config["sample_size"] / self.sample_rate
+        self.once = OncePerPrompt(self.network)
         self._denoiser = VDenoiser(self.network.model)
         pretransform: Any = self.network.pretransform
         self._dtypes = dtypes_of(pretransform)
@@ -108,6 +110,7 @@ class StableAudioModel:
 
     def to(self, device: str | torch.device) -> "StableAudioModel":
         """Moves the network, and itself is the result; the T5 follows at the next caption."""
+        self.once.forget()
         self.network.to(device)
         return self
 
@@ -144,8 +147,9 @@ class StableAudioModel:
 
     def denoise(self, latents: Tensor, sigma: Tensor, conditioning: dict[str, Any], cfg_scale: float) -> Tensor:
         """Denoised estimate under the v objective; both halves of the guidance run in one pass of twice the batch."""
-        # Recomputing activations serves training alone, and would import torch's compiler.
-        return self._denoiser(latents, sigma, cfg_scale=cfg_scale, use_checkpointing=False, **conditioning)
+        with self.once.about(conditioning):
+            # Recomputing activations serves training alone, and would import torch's compiler.
+            return self._denoiser(latents, sigma, cfg_scale=cfg_scale, use_checkpointing=False, **conditioning)
 
     def add_step_listener(self, listener: Callable[[float], None]) -> Callable[[], None]:
         """Calls `listener(sigma)` before each pass: sigma = tan(t pi / 2) for the v objective's time t."""
@@ -161,6 +165,7 @@ class StableAudioModel:
         A convolutional autoencoder decodes only what these need, in chunks (see `chunked`). A pretransform that is still in its
         file (`is_pretransform_unread`) is read here.
         """
+        self.once.forget()  # the memory is needed here
         pretransform = self.network.pretransform
         if self.is_pretransform_unread and pretransform is not None:
             read_in(pretransform, self._dtypes)

@@ -1,6 +1,5 @@
 """The 16-bit branch of low rank beside a quantized weight (eqs. 6-9 of the audio-DiT paper; SVDQuant)."""
 
-import scipy.linalg
 import torch
 from torch import Tensor, nn
 
@@ -56,6 +55,8 @@ def _top_eigenvectors(symmetric: Tensor, rank: int) -> Tensor:
     if symmetric.device.type != "cpu":
         return torch.linalg.eigh(symmetric)[1][:, -rank:].flip(1)
     # LAPACK finds a few eigenvectors several times faster than all of them; torch has no name for that.
+    import scipy.linalg  # here, since jobs that only load a model need none of it
+
     n = len(symmetric)
     _, vectors = scipy.linalg.eigh(symmetric.numpy(), subset_by_index=[n - rank, n - 1])
     return torch.from_numpy(vectors[:, ::-1].copy())

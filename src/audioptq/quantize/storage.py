@@ -43,12 +43,16 @@ def save_quantized(
     Returns:
         The size record of the file just written (see `size.size_record`), and `kept_float32`: how many tensors stayed
         float32 because `rest_dtype` could not hold them.
+
+    Raises:
+        UserError: If smoothing was folded away since, which no file describes.
     """
     taken = [key for key in RESERVED if key in metadata]
     if taken:
         raise ValueError(f"metadata keys {taken} are the format's own")
     tensors = _stored_tensors(module, recipe)
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, QuantLinear)}
+    _check_unfolded(path, layers, recipe)
     clock = next((layer.clock for layer in layers.values() if layer.clock is not None), None)
     record = {
         **metadata,
@@ -107,6 +111,19 @@ def load_quantized(
         set_module(module, name, cast.requires_grad_(False))
     _load_strictly(path, module, tensors)
     return clock, recipe
+
+
+def _check_unfolded(path: str | Path, layers: Mapping[str, QuantLinear], recipe: QuantRecipe) -> None:
+    """`recipe` as it was applied, not as what the layers say of themselves."""
+    folded = [
+        name for name, layer in layers.items() if layer.recipe.smoothing is None and recipe.for_layer(name).smoothing
+    ]
+    if folded:
+        raise UserError(
+            f"{path} is not written: for integer compute the smoothing of {len(folded)} layers, for example {folded[0]}, was "
+            "folded into what makes their input, which no file describes. Save the model before, or copy the file that it was "
+            "loaded from."
+        )
 
 
 def _stored_tensors(module: nn.Module, recipe: QuantRecipe) -> dict[str, Tensor]:

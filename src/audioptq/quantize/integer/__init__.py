@@ -1,6 +1,7 @@
 """Integer compute: quantized layers whose matrix products really run on integers, by interchangeable backends."""
 
+from audioptq.quantize.integer.folds import fold_smoothing, folds_summary
 from audioptq.quantize.integer.linear import IntegerLinear
 from audioptq.quantize.integer.use import summary, use_integer
 
-__all__ = ["IntegerLinear", "summary", "use_integer"]
+__all__ = ["IntegerLinear", "fold_smoothing", "folds_summary", "summary", "use_integer"]

@@ -48,11 +48,13 @@ class TritonBackend:
         """One kernel, one read of `x`."""
         x = x.contiguous()
         tokens, channels = x.shape
-        smooth = torch.ones(channels, device=x.device) if smooth is None else smooth.contiguous()
         integers = torch.empty(tokens, channels, dtype=torch.int8, device=x.device)
         scales = torch.empty(tokens, 1, dtype=torch.float32, device=x.device)
         block = 1 << (channels - 1).bit_length()
-        _kernels().quantize_kernel[(tokens,)](x, smooth, integers, scales, channels, float(qmax(bits)), block)
+        is_smoothed = smooth is not None
+        divisors = x if smooth is None else smooth.contiguous()  # a kernel takes no None; it reads none then
+        arguments = (x, divisors, integers, scales, channels, float(qmax(bits)), is_smoothed, block)
+        _kernels().quantize_kernel[(tokens,)](*arguments)
         return integers, scales
 
     def product(self, x: Tensor, x_scale: Tensor, packed: PackedWeight) -> Tensor:

@@ -11,15 +11,17 @@ import triton.language as tl
 
 @triton.jit
 def quantize_kernel(
-    x: Any, smooth: Any, integers: Any, scales: Any, channels: Any, qmax: Any, block: tl.constexpr
-) -> None:
-    """One token of `x / smooth` to int8 with the scale `absmax / qmax`; halves round to even, as in `primitives`."""
+    x: Any, smooth: Any, integers: Any, scales: Any, channels: Any, qmax: Any, is_smoothed: tl.constexpr,
+    block: tl.constexpr,
+) -> None:  # fmt: skip
+    """One token of `x / smooth` (or of `x`) to int8 with the scale `absmax / qmax`; halves round to even, as in `primitives`."""
     token = tl.program_id(0).to(tl.int64)
     channel = tl.arange(0, block)
     there = channel < channels
     value = tl.load(x + token * channels + channel, mask=there, other=0.0).to(tl.float32)
     # Triton's own division is approximate, and would turn a step here and there.
-    value = tl.div_rn(value, tl.load(smooth + channel, mask=there, other=1.0).to(tl.float32))
+    if is_smoothed:
+        value = tl.div_rn(value, tl.load(smooth + channel, mask=there, other=1.0).to(tl.float32))
     scale = tl.div_rn(tl.max(tl.abs(value), axis=0), qmax)
     scale = tl.where(scale == 0.0, 1.0, scale)
     # Adding and taking away 1.5 * 2^23 leaves a float32 rounded to an integer, halves to even.
