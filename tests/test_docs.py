@@ -123,6 +123,7 @@ def test_every_axis_and_every_legal_value_is_documented() -> None:
             if values is not None:
                 documented = re.findall(r"`([^`]+)`", rows[key].split(" | ")[1])
                 assert documented == [str(value) for value in values], f"{name}.{key}"
+            assert all(f"`{word}`" in rows[key] for word in field.metadata.get("count", ())), f"{name}.{key}"
     for field in dataclasses.fields(QuantRecipe):
         values = field.metadata.get("values", ())
         assert all(f"`{value}`" in text for value in values), field.name

@@ -12,7 +12,8 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from audioptq.catalogue import evaluator_info, evaluators
 from audioptq.errors import UserError
-from audioptq.quantize.recipe import LayerSpec, QuantRecipe
+from audioptq.quantize.overrides import LayerSpec
+from audioptq.quantize.recipe import QuantRecipe
 from audioptq.quantize.select import choose_layers
 from audioptq.references.source import AudioSource
 from audioptq.score.table import metric_info

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,34 @@ def test_inspect_has_a_page_for_people(folder, capsys):
     assert rows[0].split()[0] == "layer"
     shares = [float(share) for share in re.findall(r"bytes +([\d.]+)%", text)]
     assert sum(shares) == pytest.approx(200, abs=1)  # components and kinds each make up the whole
+
+
+def test_inspect_says_how_many_vectors_each_layer_got(folder, capsys, tmp_path):
+    recipe = {"weight": {"bits": 4}, "activation": {"bits": 8}}
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump(recipe | {"smoothing": {"kind": "grouped", "groups": "auto", "tolerance": 0.1}})
+    )
+    path = tmp_path / "w.safetensors"
+    main(
+        ["quantize", str(folder / "tiny"), str(tmp_path / "mine.yaml"), "-o", str(path), "--stats",
+         str(folder / "stats.safetensors")]
+    )  # fmt: skip
+    capsys.readouterr()
+    main(["inspect", str(path), "--json"])
+    described = json.loads(capsys.readouterr().out)
+    counts = Counter(layer["rows"] for layer in described["layers"])
+    # Keys and values of the cross-attention see the same captions at every timestep, other layers do not.
+    assert len(counts) > 1
+    static = [layer for layer in described["layers"] if layer["rows"] == 1]
+    assert {layer["name"] for layer in static} == set(described["record"]["recipe"]["layers"]["overrides"])
+    main(["inspect", str(path)])
+    text = capsys.readouterr().out
+    listed = ", ".join(f"{rows} in {counts[rows]}" for rows in sorted(counts))
+    assert f"smoothing:  vectors per layer: {listed} of 14 layers" in text
+    assert (
+        f'"overrides": {{}}}}, "dtype": "float32", "rest_dtype": "float16"}}; {len(static)} layers with settings'
+        in text
+    )
 
 
 def test_statistics_are_kept_for_other_recipes(folder, capsys, monkeypatch, tmp_path):

@@ -7,8 +7,8 @@ from audioptq.errors import UserError
 from audioptq.quantize import CastLinear, QuantLinear, QuantRecipe, quantize_model, select_layers
 
 COLUMNS = [
-    "layer", "in_features", "out_features", "weight_bits", "act_bits", "granularity", "smoothing", "rank", "sqnr_db",
-    "interaction", "quantized", "reason",
+    "layer", "in_features", "out_features", "weight_bits", "act_bits", "granularity", "smoothing", "rows", "rank",
+    "sqnr_db", "smoothing_gap", "interaction", "quantized", "reason",
 ]  # fmt: skip
 SQD = {"weight": {"bits": 4}, "activation": {"bits": 8}, "smoothing": {"kind": "timestep"}, "low_rank": {"rank": 3}}
 
@@ -35,6 +35,7 @@ def test_the_table_has_a_row_per_candidate(model, candidates, stats):
         assert layer.clock is clock
         assert (row.quantized, row.weight_bits, row.act_bits, row.rank) == (True, 4, 8, 3)
         assert (row.granularity, row.smoothing, row.reason) == ("per_channel", "timestep", None)
+        assert (row.rows, row.smoothing_gap) == (6, 0)
         noise = sum((originals[row.layer] - layer.effective_weight(t)).square().sum() for t in range(6)) / 6
         measured = 10 * torch.log10(originals[row.layer].square().sum() / noise)
         assert row.sqnr_db == pytest.approx(measured.item(), abs=0.01)

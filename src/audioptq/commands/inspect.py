@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,9 +70,10 @@ def summary(described: FileDescription) -> Iterator[str]:
     record, recipe = described.record, described.recipe
     yield f"file:       {described.path}, {gigabytes(described.n_bytes)}, format version {record['format_version']}"
     yield f"model:      {record.get('model', 'not recorded')}"
-    yield f"recipe:     {recipe.name} (W{recipe.weight_bits}A{recipe.act_bits}, {recipe.compute}): {json.dumps(recipe.to_config())}"
+    yield f"recipe:     {recipe.name} (W{recipe.weight_bits}A{recipe.act_bits}, {recipe.compute}): {_recipe(described)}"
     yield f"calibrated: {_calibration(record)}"
     yield f"layers:     {len(described.layers)} quantized, {len(record['cast_layers'])} in bfloat16{_mean_ratio(described.layers)}"
+    yield from _smoothing(described.layers)
     everything = {"components": described.counts.components, "kinds": described.counts.parts}
     for title, counts in everything.items():
         yield f"{title}:"
@@ -100,6 +102,23 @@ def _cells(layer: LayerDescription) -> tuple[str, ...]:
         f"{layer.n_bytes:,}",
         f"{layer.sqnr_db:.2f}" if layer.sqnr_db is not None and _is_number(layer.sqnr_db) else "-",
     )
+
+
+def _recipe(described: FileDescription) -> str:
+    """The recipe without what it says of single layers: that may be one entry for each of hundreds."""
+    config = described.recipe.to_config()
+    overrides, names = config["layers"]["overrides"], {layer.name for layer in described.layers}
+    config["layers"]["overrides"] = {glob: entry for glob, entry in overrides.items() if glob not in names}
+    n_own = len(overrides) - len(config["layers"]["overrides"])
+    return json.dumps(config) + (f"; {n_own} layers with settings of their own" if n_own else "")
+
+
+def _smoothing(layers: list[LayerDescription]) -> Iterator[str]:
+    """How many layers have how many smoothing vectors; nothing where none is smoothed."""
+    counts = Counter(layer.rows for layer in layers if layer.rows)
+    if counts:
+        rows = ", ".join(f"{rows} in {counts[rows]}" for rows in sorted(counts))
+        yield f"smoothing:  vectors per layer: {rows} of {len(layers)} layers"
 
 
 def _calibration(record: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@ Names that need torch are imported when first used: the workflow reads recipes i
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from audioptq.quantize.recipe import LayerOverride, LayerSpec, QuantRecipe
+from audioptq.quantize.overrides import LayerOverride, LayerSpec
+from audioptq.quantize.recipe import QuantRecipe
 from audioptq.quantize.specs import ActivationSpec, LayerRecipe, LowRankSpec, SmoothingSpec, WeightSpec
 
 if TYPE_CHECKING:

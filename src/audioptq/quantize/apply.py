@@ -14,7 +14,8 @@ from audioptq.errors import UserError
 from audioptq.quantize.build import quantize_linear
 from audioptq.quantize.cast import CastLinear
 from audioptq.quantize.clock import TimestepClock
-from audioptq.quantize.diagnostics import interaction_share
+from audioptq.quantize.diagnostics import interaction_share, rows_of_timesteps
+from audioptq.quantize.groups import smoothing_gap
 from audioptq.quantize.linear import QuantLinear
 from audioptq.quantize.options import nearest
 from audioptq.quantize.recipe import FLOAT_BITS, QuantRecipe
@@ -36,8 +37,9 @@ def quantize_model(
 
     Returns:
         The clock that the sampler must set before each call of the denoiser, None if nothing was calibrated; and a
-        table with a row per candidate: layer, in_features, out_features, weight_bits, act_bits, granularity, smoothing,
-        rank, sqnr_db and interaction (measures of diagnostics.py), quantized, and if not so, the reason.
+        table with a row per candidate: layer, in_features, out_features, weight_bits, act_bits, granularity, smoothing
+        (what it came out as), rows (smoothing vectors), rank, sqnr_db, smoothing_gap and interaction (measures of
+        diagnostics.py and groups.py), quantized, and if not so, the reason.
 
     Raises:
         UserError: If a glob matches nothing, or statistics are missing or do not fit.
@@ -83,7 +85,11 @@ def _replace(
     except UserError as error:
         raise UserError(f"Recipe {recipe.name}: layer {name} {error}") from error
     set_module(module, name, layer)
-    return _described(layer) | {"sqnr_db": weight_sqnr_db}
+    gap = None
+    if layer.recipe.smoothing is not None and layer_stats is not None:
+        absmax = layer_stats.absmax
+        gap = smoothing_gap(absmax, rows_of_timesteps(layer, len(absmax)), layer.recipe.smoothing.alpha)
+    return _described(layer) | {"sqnr_db": weight_sqnr_db, "smoothing_gap": gap}
 
 
 def _described(layer: QuantLinear) -> dict[str, Any]:
@@ -93,6 +99,7 @@ def _described(layer: QuantLinear) -> dict[str, Any]:
         "act_bits": recipe.activation.bits if recipe.activation else FLOAT_BITS[recipe.dtype],
         "granularity": recipe.weight.granularity if recipe.weight else None,
         "smoothing": recipe.smoothing.kind if recipe.smoothing else None,
+        "rows": layer.rows if recipe.smoothing else 0,
         "rank": layer.low_rank.a.shape[1] if layer.low_rank else 0,
         "quantized": True,
         "reason": None,
@@ -111,8 +118,10 @@ def _untouched(name: str, linear: nn.Linear, recipe: QuantRecipe, stats: ActStat
         "act_bits": 32,
         "granularity": None,
         "smoothing": None,
+        "rows": 0,
         "rank": 0,
         "sqnr_db": None,
+        "smoothing_gap": None,
         "interaction": interaction_share(stats.layers[name].absmax)
         if stats is not None and name in stats.layers
         else None,

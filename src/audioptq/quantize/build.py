@@ -9,11 +9,12 @@ from audioptq.calibrate.act_stats import LayerStats
 from audioptq.errors import UserError
 from audioptq.quantize.clock import TimestepClock
 from audioptq.quantize.diagnostics import sqnr_db, weight_error
+from audioptq.quantize.groups import row_max
 from audioptq.quantize.linear import QuantLinear
 from audioptq.quantize.low_rank import LowRankBranch, low_rank_branch
 from audioptq.quantize.packing import pack
 from audioptq.quantize.primitives import choose_scale, quantize
-from audioptq.quantize.smooth import row_max, smooth_scale, smooth_table, to_fp16
+from audioptq.quantize.smooth import smooth_scale, smooth_table, to_fp16
 from audioptq.quantize.specs import LayerRecipe
 from audioptq.quantize.weights import spread_scale, weight_scale
 
@@ -40,6 +41,7 @@ def quantize_linear(
     shape = (linear.out_features, linear.in_features)
     _check_fit(weight, recipe, stats)
     tensors = {} if stats is None else _from_ranges(weight, recipe, stats)
+    recipe = recipe.settled(len(tensors["smooth_scale"])) if recipe.smoothing is not None else recipe
     if linear.bias is not None:
         tensors["bias"] = linear.bias.detach().clone()
     residual = weight

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from audioptq.quantize.groups import log_ranges
 from audioptq.quantize.linear import QuantLinear
 from audioptq.quantize.low_rank import LowRankBranch
-from audioptq.quantize.smooth import log_ranges
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,13 @@ def sqnr_db(weight: Tensor, noise_power: float) -> float:
     if noise_power <= 0:
         return math.inf
     return 10 * math.log10(signal_power / noise_power) if signal_power > 0 else -math.inf
+
+
+def rows_of_timesteps(layer: QuantLinear, timesteps: int) -> Tensor:
+    """Row of the layer's smoothing table that each timestep uses, int64 `[timestep]`."""
+    if layer.smooth_row is not None:
+        return layer.smooth_row.long().cpu()
+    return torch.zeros(timesteps, dtype=torch.int64) if layer.rows == 1 else torch.arange(timesteps)
 
 
 def interaction_share(act_absmax: Tensor) -> float:

@@ -33,9 +33,9 @@ def number(low: float, high: float, default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"interval": (low, high)})
 
 
-def count(default: Any = dataclasses.MISSING) -> Any:
-    """Declares a whole number of at least 1."""
-    return dataclasses.field(default=default, metadata={"count": True})
+def count(*words: str, default: Any = dataclasses.MISSING) -> Any:
+    """Declares a whole number of at least 1, or one of some words in its place."""
+    return dataclasses.field(default=default, metadata={"count": words})
 
 
 def check_fields(section: Any) -> None:
@@ -62,8 +62,10 @@ def _check_value(key: str, value: Any, declared: Mapping[str, Any]) -> None:
         is_real = is_whole or isinstance(value, float)
         if not is_real or not low <= value <= high:
             raise RecipeError(key, f"is {value!r}; it must be a number from {low} to {high}.")
-    if "count" in declared and not (is_whole and value >= 1):
-        raise RecipeError(key, f"is {value!r}; it must be a whole number of at least 1.")
+    words = declared.get("count")
+    if words is not None and value not in words and not (is_whole and value >= 1):
+        also = "".join(f", or {word}" for word in words)
+        raise RecipeError(key, f"is {value!r}; it must be a whole number of at least 1{also}.")
 
 
 def read_section(kind: type[Section], entry: Any, key: str) -> Section:

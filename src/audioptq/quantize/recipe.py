@@ -3,13 +3,13 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from audioptq.artifacts import digest
-from audioptq.quantize.options import RecipeError, check_fields, check_keys, one_of, read_section
+from audioptq.quantize.options import RecipeError, check_fields, check_keys, one_of
+from audioptq.quantize.overrides import LayerOverride, LayerSpec, read_layers
 from audioptq.quantize.specs import (
-    SECTIONS,
+    AUTO,
     ActivationSpec,
     LayerRecipe,
     LowRankSpec,
@@ -20,32 +20,6 @@ from audioptq.quantize.specs import (
 )
 
 FLOAT_BITS = {"float32": 32, "bfloat16": 16}
-
-
-@dataclass(frozen=True)
-class LayerOverride:
-    """Other weights or activations for the layers whose names match `glob`; None leaves that operand in float."""
-
-    glob: str
-    weight: WeightSpec | None
-    activation: ActivationSpec | None
-
-
-@dataclass(frozen=True)
-class LayerSpec:
-    """Which layers take part, as globs over their names (`*` also crosses dots).
-
-    Where several overrides fit a layer, the most specific one wins: the longest glob. Order in the config never
-    matters.
-    """
-
-    include: tuple[str, ...] = ("*",)
-    exclude: tuple[str, ...] = ()
-    overrides: tuple[LayerOverride, ...] = ()
-
-    def __post_init__(self) -> None:
-        by_length = sorted(self.overrides, key=lambda override: (len(override.glob), override.glob))
-        object.__setattr__(self, "overrides", tuple(by_length))
 
 
 @dataclass(frozen=True)
@@ -71,7 +45,7 @@ class QuantRecipe:
     activation: ActivationSpec | None = None
     smoothing: SmoothingSpec | None = None
     low_rank: LowRankSpec | None = None
-    layers: LayerSpec = LayerSpec()
+    layers: LayerSpec = dataclasses.field(default_factory=LayerSpec)
     dtype: str = one_of("float32", "bfloat16", default="float32")
     rest_dtype: str | None = one_of("float32", "float16", "bfloat16", default=None)
     text_dtype: str | None = one_of("float16", "float32", default=None)
@@ -84,6 +58,8 @@ class QuantRecipe:
             raise RecipeError("low_rank", "needs quantized weights: add `weight`, or remove `low_rank`.")
         if self.smoothing is not None and self.weight is None and self.activation is None:
             raise RecipeError("smoothing", "changes nothing without `weight` or `activation`: add one, or remove it.")
+        for sections in self._everywhere:
+            _check_groups(sections.smoothing, sections.activation)
 
     @classmethod
     def from_config(cls, name: str, entry: Mapping[str, Any] | None) -> "QuantRecipe":
@@ -96,7 +72,7 @@ class QuantRecipe:
         check_keys(entry, [field.name for field in dataclasses.fields(cls) if field.name != "name"], key)
         sections = read_sections(entry, key)
         dtypes = {kind: entry[kind] for kind in ("dtype", "rest_dtype", "text_dtype") if kind in entry}
-        layers = _read_layers(entry.get("layers") or {}, entry, f"{key}.layers")
+        layers = read_layers(entry.get("layers") or {}, entry, f"{key}.layers")
         try:
             return cls(name, **sections, layers=layers, **dtypes)
         except RecipeError as error:
@@ -106,23 +82,22 @@ class QuantRecipe:
         """The entry that `from_config` reads back to this recipe, defaults spelt out."""
         entry = without_none(dataclasses.asdict(self))
         del entry["name"]
-        entry["layers"]["overrides"] = {
-            override.glob: {
-                "weight": override.weight and without_none(dataclasses.asdict(override.weight)),
-                "activation": override.activation and dataclasses.asdict(override.activation),
-            }
-            for override in self.layers.overrides
-        }
+        entry["layers"] = self.layers.to_config(self.smoothing)
         return entry
 
     def for_layer(self, name: str) -> LayerRecipe:
         """What the layer `name` gets, overrides applied."""
-        weight, activation = self.weight, self.activation
-        for override in self.layers.overrides:
-            if fnmatchcase(name, override.glob):
-                weight, activation = override.weight, override.activation
-        low_rank = self.low_rank if weight is not None else None
-        return LayerRecipe(weight, activation, self.smoothing, low_rank, self.dtype)
+        sections = self.layers.override_of(name) or self
+        low_rank = self.low_rank if sections.weight is not None else None
+        return LayerRecipe(sections.weight, sections.activation, sections.smoothing, low_rank, self.dtype)
+
+    def resolved(self, layers: Mapping[str, LayerRecipe]) -> "QuantRecipe":
+        """The recipe that says of each of these layers what it became, where calibration decided that.
+
+        Automatic groups of timesteps leave some layers with one static vector: these get overrides of their own.
+        """
+        unlike = {name: layer for name, layer in layers.items() if layer != self.for_layer(name)}
+        return dataclasses.replace(self, layers=self.layers.with_layers(unlike)) if unlike else self
 
     @property
     def weight_bits(self) -> int:
@@ -137,7 +112,7 @@ class QuantRecipe:
     @property
     def activations(self) -> tuple[ActivationSpec, ...]:
         """Every activation spec that some layer may get."""
-        specs = [self.activation, *(override.activation for override in self.layers.overrides)]
+        specs = [sections.activation for sections in self._everywhere]
         return tuple(spec for spec in specs if spec is not None)
 
     @property
@@ -151,42 +126,25 @@ class QuantRecipe:
     @property
     def needs_calibration(self) -> bool:
         """Whether activation statistics are needed: for smoothing and for static ranges."""
-        return self.smoothing is not None or any(spec.range == "static" for spec in self.activations)
+        smooths = any(sections.smoothing is not None for sections in self._everywhere)
+        return smooths or any(spec.range == "static" for spec in self.activations)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the parameters; recipes that differ only in name share it."""
         return digest(self.to_config())
 
-
-def _read_layers(entry: Any, recipe: Mapping[str, Any], key: str) -> LayerSpec:
-    check_keys(entry, ("include", "exclude", "overrides"), key)
-    globs = {}
-    for name in ("include", "exclude"):
-        if name in entry:
-            patterns = entry[name]
-            if not isinstance(patterns, list | tuple) or not all(isinstance(pattern, str) for pattern in patterns):
-                raise RecipeError(f"{key}.{name}", f"is {patterns!r}; it must be a list of globs over layer names.")
-            globs[name] = tuple(patterns)
-    overrides = entry.get("overrides") or {}
-    return LayerSpec(**globs, overrides=tuple(_read_override(glob, overrides[glob], recipe, key) for glob in overrides))
+    @property
+    def _everywhere(self) -> "list[QuantRecipe | LayerOverride]":
+        """What gives a layer its sections: the recipe, or one of its overrides."""
+        return [self, *self.layers.overrides]
 
 
-def _read_override(glob: str, entry: Any, recipe: Mapping[str, Any], key: str) -> LayerOverride:
-    """Keys of an override are laid over the recipe's own; null switches the operand off."""
-    path = f"{key}.overrides.{glob}"
-    check_keys(entry, ("weight", "activation"), path)
-    specs: dict[str, Any] = {}
-    for name in ("weight", "activation"):
-        changes = entry.get(name, {})
-        base = recipe.get(name)
-        is_off = changes is None or (base is None and name not in entry)
-        merged = _merged(base or {}, changes) if isinstance(changes, Mapping) else changes
-        specs[name] = None if is_off else read_section(SECTIONS[name], merged, f"{path}.{name}")
-    return LayerOverride(glob, **specs)
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    # The sizes of groups belong to the granularity they were given with.
-    stale = ("group_size", "concat_channels") if "granularity" in changes else ()
-    return {name: value for name, value in base.items() if name not in stale} | dict(changes)
+def _check_groups(smoothing: SmoothingSpec | None, activation: ActivationSpec | None) -> None:
+    is_auto = smoothing is not None and smoothing.groups == AUTO
+    if is_auto and activation is not None and activation.range == "static":
+        raise RecipeError(
+            "smoothing.groups",
+            "is auto beside a static activation range: timesteps are grouped by what a dynamic range cannot follow, and a "
+            "static one follows nothing. Use `range: dynamic`, or give the number of groups.",
+        )

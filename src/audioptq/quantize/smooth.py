@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from audioptq.errors import UserError
-from audioptq.quantize.specs import SmoothingSpec
+from audioptq.quantize.groups import choose_groups, group_timesteps, log_ranges, row_max
+from audioptq.quantize.specs import AUTO, SmoothingSpec
 
 FP16_SMALLEST_NORMAL = 2.0**-14
 FP16_LARGEST_POWER = 2.0**15
@@ -50,17 +51,11 @@ def smooth_table(act_absmax: Tensor, weight_absmax: Tensor, spec: SmoothingSpec)
     Raises:
         UserError: If more groups are asked for than there are timesteps.
     """
-    row_of_timestep = _rows(act_absmax, spec)
+    row_of_timestep = _rows(act_absmax, weight_absmax, spec)
     table = to_fp16(smooth_scale(row_max(act_absmax, row_of_timestep), weight_absmax, spec.alpha))
     if (table == table[0]).all():
         return table[:1], torch.zeros_like(row_of_timestep)
     return table, row_of_timestep
-
-
-def row_max(values: Tensor, row_of_timestep: Tensor) -> Tensor:
-    """Maximum over the timesteps of each row: `[timestep, ...]` -> `[row, ...]`."""
-    rows = int(row_of_timestep.max()) + 1
-    return torch.stack([values[row_of_timestep == row].amax(0) for row in range(rows)])
 
 
 def to_fp16(table: Tensor) -> Tensor:
@@ -73,67 +68,18 @@ def to_fp16(table: Tensor) -> Tensor:
     return centred.clamp(FP16_SMALLEST_NORMAL, FP16_LARGEST_POWER).half()
 
 
-def group_timesteps(log_absmax: Tensor, groups: int) -> Tensor:
-    """Splits the timesteps into contiguous groups of similar ranges.
-
-    Minimises the summed squared distance of every timestep's `log absmax` vector from the mean of its group, exactly,
-    by dynamic programming over the boundaries.
-
-    Args:
-        log_absmax: `[timestep, channel]`.
-        groups: Number of groups, at most the number of timesteps.
-
-    Returns:
-        Group of each timestep, int64 `[timestep]`, ascending from 0.
-    """
-    timesteps = len(log_absmax)
-    spread = _segment_spread(log_absmax.double())
-    best, starts = spread[0], []
-    for _ in range(groups - 1):
-        # best[j]: least spread of the first j timesteps; the last segment starts at i.
-        total = best[:, None] + spread
-        best, start = total.min(0)
-        starts.append(start)
-    boundaries, end = [], timesteps
-    for start in reversed(starts):
-        end = int(start[end])
-        boundaries.append(end)
-    group = torch.zeros(timesteps, dtype=torch.int64)
-    for boundary in boundaries:
-        group[boundary:] += 1
-    return group
-
-
-def _segment_spread(values: Tensor) -> Tensor:
-    """`[i, j]`: squared distance of rows `i..j-1` from their mean, summed; infinite for empty segments."""
-    timesteps = len(values)
-    zero = torch.zeros(1, values.shape[1], dtype=values.dtype)
-    sums = torch.cat([zero, values.cumsum(0)])
-    squares = torch.cat([zero[:, 0], values.square().sum(1).cumsum(0)])
-    spread = torch.full((timesteps + 1, timesteps + 1), math.inf, dtype=values.dtype)
-    for start in range(timesteps):
-        lengths = torch.arange(1, timesteps - start + 1)
-        of_means = (sums[start + 1 :] - sums[start]).square().sum(1) / lengths
-        spread[start, start + 1 :] = squares[start + 1 :] - squares[start] - of_means
-    return spread
-
-
-def _rows(act_absmax: Tensor, spec: SmoothingSpec) -> Tensor:
+def _rows(act_absmax: Tensor, weight_absmax: Tensor, spec: SmoothingSpec) -> Tensor:
     timesteps = len(act_absmax)
     if spec.kind == "static":
         return torch.zeros(timesteps, dtype=torch.int64)
     if spec.kind == "timestep":
         return torch.arange(timesteps)
-    if spec.groups is None or spec.groups > timesteps:
+    if spec.groups == AUTO:
+        return choose_groups(act_absmax[:, weight_absmax > 0], spec)
+    assert isinstance(spec.groups, int), "checked by the spec"
+    if spec.groups > timesteps:
         raise UserError(
             f"would have its timesteps smoothed in {spec.groups} groups, but the calibration has only {timesteps} "
             "timesteps: lower `smoothing.groups`, or calibrate with more steps."
         )
     return group_timesteps(log_ranges(act_absmax), spec.groups)
-
-
-def log_ranges(act_absmax: Tensor) -> Tensor:
-    """`log absmax`, float64; zeros become the smallest positive range of their channel, or 1 if it has none."""
-    absmax = act_absmax.double()
-    floor = torch.where(absmax > 0, absmax, math.inf).amin(0)
-    return torch.maximum(absmax, torch.where(floor.isinf(), 1.0, floor)).log()

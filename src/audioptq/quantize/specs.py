@@ -7,6 +7,10 @@ from typing import Any
 
 from audioptq.quantize.options import RecipeError, check_fields, check_keys, count, number, one_of, read_section
 
+AUTO = "auto"
+TOLERANCE_BITS = 0.15
+MAX_GROUPS = 8
+
 
 @dataclass(frozen=True)
 class WeightSpec:
@@ -69,19 +73,29 @@ class SmoothingSpec:
     Attributes:
         kind: One vector for all timesteps (`static`), one per timestep, or one per group of timesteps (`grouped`).
         alpha: Strength in `[0, 1]`; 0 evens out the weights, 1 the activations.
-        groups: Number of groups, for `grouped`.
+        groups: Number of groups, for `grouped`, the same for every layer; or `auto`: as few as each layer needs, and where
+            that is one, static smoothing.
+        tolerance: For `auto`: how far the vectors of a layer's groups may be from those of its timesteps, bits (root mean
+            square; see `groups.smoothing_gap`).
+        max_groups: For `auto`: most groups of a layer, whatever is left.
         form: `stored` rescales the stored integers at each timestep (what one can ship); `simulated` quantizes the
             full-precision weight anew at each timestep (the reference, whose file holds that weight).
     """
 
     kind: str = one_of("static", "timestep", "grouped")
     alpha: float = number(0.0, 1.0, default=0.5)
-    groups: int | None = count(default=None)
+    groups: int | str | None = count(AUTO, default=None)
+    tolerance: float | None = number(0.0, 16.0, default=None)
+    max_groups: int | None = count(default=None)
     form: str | None = one_of("stored", "simulated", default=None)
 
     def __post_init__(self) -> None:
         check_fields(self)
         _belongs(self, "groups", "kind", ("grouped",))
+        for name, default in (("tolerance", TOLERANCE_BITS), ("max_groups", MAX_GROUPS)):
+            if self.groups == AUTO and getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+            _belongs(self, name, "groups", (AUTO,))
         if self.kind != "static" and self.form is None:
             object.__setattr__(self, "form", "stored")
         _belongs(self, "form", "kind", ("timestep", "grouped"))
@@ -128,6 +142,12 @@ class LayerRecipe:
     def is_folded(self) -> bool:
         """Whether smoothing, if any, was folded into the stored weight once."""
         return self.smoothing is None or self.smoothing.kind == "static"
+
+    def settled(self, rows: int) -> "LayerRecipe":
+        """What a layer with so many smoothing vectors is: automatic groups that came out as one are static smoothing."""
+        if self.smoothing is None or self.smoothing.groups != AUTO or rows > 1:
+            return self
+        return dataclasses.replace(self, smoothing=SmoothingSpec("static", self.smoothing.alpha))
 
     def to_config(self) -> dict[str, Any]:
         """A JSON-able record; `from_config` reads it back."""

@@ -34,7 +34,8 @@ def save_quantized(
     Args:
         path: The file to write.
         module: The model, after `quantize_model`.
-        recipe: What was applied.
+        recipe: What was applied. The file's recipe has an override for each layer that automatic groups left with static
+            smoothing.
         components: Prefix of tensor names -> component they are counted under; `denoiser` is the one that recipes act
             on.
         metadata: How it was made (model, configuration digest); recorded in the file beside what `load_quantized`
@@ -53,6 +54,7 @@ def save_quantized(
     tensors = _stored_tensors(module, recipe)
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, QuantLinear)}
     _check_unfolded(path, layers, recipe)
+    recipe = recipe.resolved({name: layer.recipe for name, layer in layers.items()})
     clock = next((layer.clock for layer in layers.values() if layer.clock is not None), None)
     record = {
         **metadata,

@@ -27,7 +27,7 @@ SECTIONS = {
     "made": "How this was made",
 }
 RESULT_FIGURES = ("differences", "quality_against_size")
-ACTIVATION_FIGURES = ("activation_map", "activation_range", "smoothing")
+ACTIVATION_FIGURES = ("activation_map", "activation_range", "smoothing", "layers")
 
 
 def table_note(inputs: ReportInputs, results: Results) -> str:

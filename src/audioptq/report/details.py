@@ -74,11 +74,20 @@ def layer_summary(layers: pd.DataFrame) -> dict[str, Any] | None:
         ("Quantized layers", len(layers[name].unique())),
         ("SQNR, median", f"{known.median():.1f} dB"),
         ("SQNR, lowest to highest", f"{known.min():.1f} to {known.max():.1f} dB"),
+        *smoothing_vectors(layers),
     ]
     return {
         "facts": summary,
         "worst": [(str(layer), f"{value:.1f}") for layer, value in known.head(N_WORST_LAYERS).items()],
     }
+
+
+def smoothing_vectors(layers: pd.DataFrame) -> list[tuple[str, str]]:
+    """How many layers have how many smoothing vectors; nothing where none has more than one."""
+    counts = layers["rows"].value_counts().sort_index() if "rows" in layers else pd.Series(dtype=int)
+    if counts.empty or counts.index.max() <= 1:
+        return []
+    return [("Smoothing vectors", ", ".join(f"{rows} in {number} layers" for rows, number in counts.items() if rows))]
 
 
 def flat_facts(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

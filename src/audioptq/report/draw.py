@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audioptq.artifacts import read_tensors
+from audioptq.artifacts import read_parquet, read_tensors
 from audioptq.errors import DamagedArtifactError, UserError
-from audioptq.report import activation_figures, figures
+from audioptq.report import activation_figures, figures, layer_figures
 from audioptq.report.inputs import ReportInputs
 from audioptq.report.results import Results
 
@@ -30,7 +30,7 @@ def draw_figures(inputs: ReportInputs, results: Results, folder: Path) -> dict[s
     """Draws into `folder`; returns the figures by name.
 
     Raises:
-        UserError: If a tensor file is damaged or lacks the layer asked for.
+        UserError: If a tensor file or a table of layers is damaged, or one lacks the layer asked for.
     """
     drawn: dict[str, Drawn] = {}
     percent = inputs.percent
@@ -38,6 +38,7 @@ def draw_figures(inputs: ReportInputs, results: Results, folder: Path) -> dict[s
         drawn |= _draw_range(inputs.act_stats, inputs.activation_range_layer, folder)
     if inputs.activation_map is not None:
         drawn |= _draw_map(inputs.activation_map, folder)
+    drawn |= _draw_layers(inputs, folder)
     compared = {name: info for name, info in results.metrics.items() if name in set(results.comparisons["metric"])}
     if compared:
         drawn["differences"] = Drawn(
@@ -109,3 +110,18 @@ def _draw_map(path: str | Path, folder: Path) -> dict[str, Drawn]:
         alpha = float(metadata.get("alpha", 0.5))
         activation_figures.smoothing(drawn["smoothing"].path, tensors["activation"], tensors["weight"], alpha, metadata)
     return drawn
+
+
+def _draw_layers(inputs: ReportInputs, folder: Path) -> dict[str, Drawn]:
+    tables = {recipe: read_parquet(path)[0] for recipe, path in inputs.layers.items()}
+    grids = layer_figures.layer_grids(tables, inputs.recipes)
+    if not grids:
+        return {}
+    figure = Drawn(
+        folder / "layers.svg",
+        "What a smoothing vector per timestep could gain in each layer. A factor per timestep is taken up by dynamic ranges and "
+        "one per channel by a static vector: only what depends on timestep and channel together is left, and it counts by "
+        "its size in bits, not by its share.",
+    )
+    layer_figures.layers(figure.path, grids)
+    return {"layers": figure}
