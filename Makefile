@@ -28,8 +28,9 @@ check: env
 	$(BIN)/snakefmt --check Snakefile rules
 	PATH="$(abspath $(BIN)):$$PATH" snakemake --lint
 
+# A file's tests run one after another, and files side by side.
 test: check
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "not slurm"
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "not slurm" -n logical --maxprocesses 4 --dist loadfile --durations 25
 
 # The workflow on a Slurm cluster of two virtual nodes on this machine; says why if Slurm is not installed.
 test-slurm: env

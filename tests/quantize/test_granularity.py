@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from audioptq.quantize import ActivationSpec, WeightSpec
-from audioptq.quantize.granularity import PerConcatGroup, PerGroup, act_granularity, weight_granularity
+from audioptq.quantize.granularity import (
+    PerAxes,
+    PerConcatGroup,
+    PerGroup,
+    PerToken,
+    act_granularity,
+    weight_granularity,
+)
 from audioptq.quantize.weights import quantize_weight, weight_scale
 
 WEIGHT = torch.randn(6, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * torch.logspace(-1, 1, 20)
@@ -66,3 +73,14 @@ def test_live_ranges_never_mix_the_clips_of_a_batch(granularity, shape):
 def test_every_weight_granularity_of_the_recipe_is_known():
     assert weight_granularity(WeightSpec(8, "per_group", group_size=4)) == PerGroup(4)
     assert weight_granularity(WeightSpec(8, "per_concat_group", concat_channels=[4, 2])) == PerConcatGroup((4, 2))
+
+
+@pytest.mark.parametrize("granularity", [PerAxes(()), PerAxes((0,)), PerAxes((0, -1)), PerAxes((0, 1, 2)), PerToken()])
+def test_absmax_is_the_largest_magnitude(granularity):
+    x = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(3))
+    x[0, 0], x[1, 4, 6] = 0, -9.0
+    kept = {axis % 3 for axis in granularity.axes} if isinstance(granularity, PerAxes) else {0, 1}
+    expected = x.abs().amax([axis for axis in range(3) if axis not in kept], keepdim=True) if len(kept) < 3 else x.abs()
+    assert torch.equal(granularity.absmax(x), expected)
+    x[1, 2, 3] = float("nan")
+    assert granularity.absmax(x).isnan().any()

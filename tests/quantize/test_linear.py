@@ -8,6 +8,7 @@ from torch import nn
 from audioptq.calibrate.act_stats import LayerStats
 from audioptq.errors import UserError
 from audioptq.quantize import QuantRecipe, TimestepClock, quantize_linear
+from audioptq.quantize.weights import compute_weight_bytes
 
 SIGMAS = (50.0, 5.0, 0.5)
 CHANNELS, OUT = 40, 24
@@ -267,7 +268,80 @@ def test_what_does_not_fit_the_layer_is_named(linear):
 def test_requantizing_in_parts_changes_nothing(linear, weight, monkeypatch):
     layer, _, _ = build(linear, weight=weight, activation=A8, smoothing=TIMESTEP)
     whole, whole_scale = layer.integer_weight(1)
-    monkeypatch.setattr("audioptq.quantize.linear.CHANNELS_AT_ONCE", 10)
+    monkeypatch.setattr("audioptq.quantize.weights.CHANNELS_AT_ONCE", 10)
     parts, parts_scale = layer.integer_weight(1)
     assert torch.equal(parts, whole)
     assert torch.equal(parts_scale, whole_scale)
+
+
+LARGE = {
+    "w8": {"weight": {"bits": 8}, "activation": A8},
+    "w4_static": {"weight": {"bits": 4}, "activation": A8 | {"range": "static"}, "smoothing": {"kind": "static"}},
+    "w4_timestep": {"weight": {"bits": 4}, "activation": A8, "smoothing": TIMESTEP},
+    "w3_per_tensor": {"weight": {"bits": 3, "granularity": "per_tensor"}, "activation": A8},
+    "w4_per_group": {"weight": {"bits": 4, "granularity": "per_group", "group_size": 7}, "smoothing": TIMESTEP},
+    "w8_bfloat16": {"weight": {"bits": 8}, "dtype": "bfloat16"},
+    "low_rank": {"weight": {"bits": 4}, "activation": A8, "smoothing": TIMESTEP, "low_rank": {"rank": 3}},
+    "simulated": {"weight": {"bits": 4}, "activation": A8, "smoothing": TIMESTEP | {"form": "simulated"}},
+    "activations_only": {"activation": A8, "smoothing": TIMESTEP},
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_weight_is_made_in_parts_and_not_kept(linear, name, monkeypatch):
+    layer, _, clock = build(linear, **LARGE[name])
+    expected = [layer(X) for sigma in SIGMAS if not clock.set_sigma(sigma)]
+    monkeypatch.setattr("audioptq.quantize.weights.KEPT_WEIGHTS", 0)
+    monkeypatch.setattr(
+        "audioptq.quantize.weights.WEIGHTS_AT_ONCE", 7 * CHANNELS
+    )  # 24 outputs: three ranges and a rest
+    large, _, clock = build(linear, **LARGE[name])
+    for sigma, whole in zip(SIGMAS, expected, strict=True):
+        clock.set_sigma(sigma)
+        # The same products; the order of a sum of 40 may differ with the shape.
+        torch.testing.assert_close(large(X), whole, rtol=1e-6, atol=1e-6 * whole.abs().max().item())
+    assert large._cached is None
+
+
+def test_parts_of_a_weight_are_the_whole_weight(linear):
+    for entry in LARGE.values():
+        layer, _, _ = build(linear, **entry)
+        if layer.qdata is not None:
+            whole = layer.compute_weight(0)
+            for channels in (slice(0, 7), slice(7, 24), slice(20, 30)):
+                assert torch.equal(layer.compute_weight(0, channels), whole[channels])
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_inputs_and_stored_tensors_stay_as_they_are(linear, name):
+    layer, _, _ = build(linear, **LARGE[name])
+    x, stored = X.clone(), {key: tensor.clone() for key, tensor in layer.state_dict().items()}
+    first = layer(x)
+    kept = first.clone()
+    assert torch.equal(layer(x), kept)
+    assert torch.equal(first, kept)
+    assert torch.equal(x, X)
+    assert all(torch.equal(tensor, stored[key]) for key, tensor in layer.state_dict().items())
+
+
+def test_a_bias_of_more_digits_widens_the_output(linear):
+    layer, _, _ = build(linear, weight={"bits": 8})
+    assert layer(X.bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("limit", [0, CHANNELS * OUT])
+@pytest.mark.parametrize("smoothing", [None, TIMESTEP, {"kind": "static"}], ids=["plain", "timestep", "static"])
+def test_the_memory_foretold_is_what_is_kept_and_made(linear, limit, smoothing, monkeypatch):
+    monkeypatch.setattr("audioptq.quantize.weights.KEPT_WEIGHTS", limit)
+    monkeypatch.setattr("audioptq.quantize.weights.WEIGHTS_AT_ONCE", 7 * CHANNELS)
+    layer, _, _ = build(linear, weight={"bits": 8}, activation=A8, **({"smoothing": smoothing} if smoothing else {}))
+    layer(X)
+    kept = 0 if layer._cached is None else layer._cached[2].nbytes
+    record = layer.recipe.to_config().get("smoothing") or {}
+    assert compute_weight_bytes([(OUT, CHANNELS)], record) == kept + 4 * 7 * CHANNELS
+
+
+def test_a_full_precision_weight_is_foretold_whole():
+    record = {"kind": "timestep", "form": "simulated"}
+    assert compute_weight_bytes([(12288, 1536), (1536, 1536)], record) == 4 * 12288 * 1536
+    assert compute_weight_bytes([], {}) == 0

@@ -8,6 +8,7 @@ from audioptq.memory import gigabytes, require_memory
 from audioptq.models.stable_audio import StableAudioModel
 from audioptq.quantize import QuantRecipe, load_quantized
 from audioptq.quantize.tensor_file import TensorFile, damaged
+from audioptq.quantize.weights import compute_weight_bytes
 
 # Used when the clip is decoded, and not before: until then it stays in the file.
 UNREAD = ("pretransform.",)
@@ -56,10 +57,9 @@ def _require_memory(file: TensorFile, model: StableAudioModel, batch_size: int) 
     size = file.path.stat().st_size
     parts = {"its tensors": size}
     if best_device() == "cpu":
-        # QuantLinear keeps the float32 weight that it multiplies by, unless every timestep has its own.
-        weights = [4 * rows * columns for rows, columns in file.record["layers"].values()]
-        has_own = (file.record["recipe"].get("smoothing") or {}).get("kind") == "timestep"
-        parts["compute weights in float32"] = max(weights, default=0) if has_own else sum(weights)
+        parts["compute weights in float32"] = compute_weight_bytes(
+            file.record["layers"].values(), file.record["recipe"].get("smoothing") or {}
+        )
         parts[f"activations of {batch_size} at a time"] = model.activation_bytes(batch_size)
     listed = ", ".join(f"{gigabytes(n_bytes)} for {part}" for part, n_bytes in parts.items() if n_bytes)
     cure = "lower the batch size" if batch_size > 1 else "take a recipe with fewer bits"

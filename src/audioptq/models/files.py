@@ -83,7 +83,8 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     dtypes = {name: tensor.dtype for name, tensor in own.items()}
     del own
     for parameter in network.parameters():
-        parameter.data = torch.empty_like(parameter)
+        # `empty_like` of the meta device would import sympy.
+        parameter.data = torch.empty(parameter.shape, dtype=parameter.dtype, device=parameter.device)
     state: dict[str, Tensor] = {}
     for name, tensor in _read_each(path, names):
         # A copy of its own: aligned as kernels like it, and free of the file, which may change while the model runs.

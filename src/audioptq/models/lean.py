@@ -1,6 +1,6 @@
 """Networks that take no memory before their weights come, and little before they are used."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,6 +8,32 @@ import torch
 from torch import nn
 
 from audioptq.models.build import WithoutInitialising
+
+
+class OnMeta(WithoutInitialising):
+    """Within it the layers of `torch.nn` make their weights on the meta device, and nothing is computed from them.
+
+    Weights that were made in memory, and let go untouched, would leave holes of their size in the heap: no memory yet, but
+    activations fall into them, and what they touch is not given back to the system.
+    """
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Answers for `torch.empty`, as layers call it, and for weight normalisation; the base class sees to the others."""
+        kwargs = kwargs or {}
+        if function is torch.empty and kwargs.get("device", "given by no layer") is None:
+            return torch.empty(*args, **{**kwargs, "device": "meta"})
+        if function in (torch.norm_except_dim, torch._weight_norm) and args[0].is_meta:
+            # Shapes alone: to find them, torch would import its compiler and sympy, 80 MB and two seconds.
+            weight, dim = args[0], args[2]
+            norm_shape = [size if axis == dim else 1 for axis, size in enumerate(weight.shape)]
+            return weight.new_empty(weight.shape if function is torch._weight_norm else norm_shape)
+        return super().__torch_function__(function, types, args, kwargs)
 
 
 @contextmanager
@@ -26,7 +52,7 @@ def without_weights() -> Iterator[None]:
 
     nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign]
     try:
-        with WithoutInitialising():
+        with OnMeta():
             yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]

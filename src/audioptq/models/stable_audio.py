@@ -148,7 +148,8 @@ class StableAudioModel:
     def denoise(self, latents: Tensor, sigma: Tensor, conditioning: dict[str, Any], cfg_scale: float) -> Tensor:
         """Denoised estimate under the v objective; both halves of the guidance run in one pass of twice the batch."""
         with self.once.about(conditioning):
-            return self._denoiser(latents, sigma, cfg_scale=cfg_scale, **conditioning)
+            # Recomputing activations serves training alone, and would import torch's compiler.
+            return self._denoiser(latents, sigma, cfg_scale=cfg_scale, use_checkpointing=False, **conditioning)
 
     def add_step_listener(self, listener: Callable[[float], None]) -> Callable[[], None]:
         """Calls `listener(sigma)` before each pass: sigma = tan(t pi / 2) for the v objective's time t."""

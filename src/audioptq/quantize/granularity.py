@@ -40,7 +40,7 @@ class PerAxes:
         """Largest magnitude over the axes that are not kept."""
         kept = {axis % x.ndim for axis in self.axes}
         reduced = [axis for axis in range(x.ndim) if axis not in kept]
-        return x.abs().amax(reduced, keepdim=True) if reduced else x.abs()
+        return _absmax(x, reduced) if reduced else x.abs()
 
     def spread(self, scale: Tensor, shape: torch.Size) -> Tensor:
         """The scale itself: it kept its axes."""
@@ -53,7 +53,7 @@ class PerToken:
 
     def absmax(self, x: Tensor) -> Tensor:
         """Largest magnitude of every token."""
-        return x.abs().amax(-1, keepdim=True)
+        return _absmax(x, [-1])
 
     def spread(self, scale: Tensor, shape: torch.Size) -> Tensor:
         """The scale itself: it kept its axes."""
@@ -99,6 +99,11 @@ class PerConcatGroup:
     def spread(self, scale: Tensor, shape: torch.Size) -> Tensor:
         """Every part's scale repeated over its channels."""
         return scale.repeat_interleave(torch.tensor(self.sizes, device=scale.device), -1)
+
+
+def _absmax(x: Tensor, axes: list[int]) -> Tensor:
+    """`x.abs().amax(axes, keepdim=True)` without a copy of `x`."""
+    return torch.maximum(x.amax(axes, keepdim=True), -x.amin(axes, keepdim=True))
 
 
 def weight_granularity(spec: WeightSpec) -> Granularity:

@@ -12,12 +12,19 @@ from audioptq.quantize.cast import product
 from audioptq.quantize.clock import TimestepClock
 from audioptq.quantize.granularity import act_granularity
 from audioptq.quantize.low_rank import LowRankBranch
-from audioptq.quantize.packing import packed_width, unpack
+from audioptq.quantize.packing import packed_width
 from audioptq.quantize.primitives import choose_scale, dequantize, fake_quantize
 from audioptq.quantize.specs import ActivationSpec, LayerRecipe, WeightSpec
-from audioptq.quantize.weights import COMPUTE_WEIGHT, quantize_weight, spread_scale
+from audioptq.quantize.weights import (
+    COMPUTE_WEIGHT,
+    EVERY,
+    channels_at_once,
+    is_kept,
+    quantize_weight,
+    requantize,
+    stored_weight,
+)
 
-CHANNELS_AT_ONCE = 256
 BUFFERS = ("qdata", "scale", "weight", "bias", "smooth_scale", "smooth_row", "act_scale")
 
 
@@ -35,7 +42,7 @@ class QuantLinear(nn.Module):
     int8 requantization, and of the simulated integers.
 
     A *row* is a row of the smoothing table: one for all timesteps, one per timestep, or one per group of timesteps. The
-    dequantized compute weight is kept from one call to the next where rows repeat, and is never saved.
+    dequantized compute weight of a small layer is kept from one call to the next where rows repeat, and is never saved.
 
     Attributes:
         qdata: Stored weight, int8 `[out, in]`, packed along `in` below 8 bits (packing.py).
@@ -94,6 +101,11 @@ class QuantLinear(nn.Module):
         return self.rows == 1 or self.smooth_row is not None
 
     @property
+    def is_small(self) -> bool:
+        """Whether the weight has so few elements that what is made of it may be kept."""
+        return is_kept((self.out_features, self.in_features))
+
+    @property
     def row_shares(self) -> Tensor:
         """Share of the timesteps that use each row, float64 `[row]`."""
         if self._rows is None:
@@ -108,23 +120,29 @@ class QuantLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[batch, ..., in]` -> `[batch, ..., out]`."""
-        y = self.quantized_product(x, self._row())
+        y = self.quantized_product(x, self._row())  # of this call alone, so it may be added to in place
         if self.low_rank is not None:
-            y = y + self.low_rank(x.to(self._float_dtype(x))).to(x.dtype)
-        return y if self.bias is None else y + self.bias
+            y += self.low_rank(x.to(self._float_dtype(x))).to(x.dtype)
+        return y if self.bias is None else _add(y, self.bias)
 
     def quantized_product(self, x: Tensor, row: int) -> Tensor:
         """`Q_a(x / s) W_s^T` in the dtype of `x`, without branch and bias."""
         operand = self.operand(x, row)
-        return product(operand, self._weight_of(row, operand.dtype)).to(x.dtype)
+        if self.is_small or self.qdata is None:
+            return product(operand, self._weight_of(row, operand.dtype)).to(x.dtype)
+        y = x.new_empty(*x.shape[:-1], self.out_features)
+        for channels in channels_at_once((self.out_features, self.in_features)):
+            y[..., channels] = product(operand, self.compute_weight(row, channels).to(operand.dtype))
+        return y
 
     def operand(self, x: Tensor, row: int) -> Tensor:
         """`Q_a(x / s)`: what meets the compute weight; not quantized, in the recipe's float type, if it says so."""
-        x = self.smoothed(x, row)
+        smoothed = self.smoothed(x, row)
         spec = self.recipe.activation
         if spec is None:
-            return x.to(self._float_dtype(x))
-        return fake_quantize(x, self.activation_scale(x, row, spec), spec.bits)
+            return smoothed.to(self._float_dtype(x))
+        scale = self.activation_scale(smoothed, row, spec)
+        return fake_quantize(smoothed, scale, spec.bits, in_place=smoothed is not x)
 
     def smoothed(self, x: Tensor, row: int) -> Tensor:
         """`x / s`."""
@@ -136,21 +154,27 @@ class QuantLinear(nn.Module):
             return self.act_scale[row].to(smoothed.dtype)
         return choose_scale(act_granularity(spec).absmax(smoothed), spec.bits)
 
-    def compute_weight(self, row: int) -> Tensor:
-        """The weight `[out, in]` that meets `x / s`, in float."""
+    def compute_weight(self, row: int, channels: slice = EVERY) -> Tensor:
+        """The weight `[out, in]` that meets `x / s`, in float; of some output channels (see `integer_weight`)."""
         if self.recipe.weight is None:
-            return self._smoothed_weight(row)
-        return dequantize(*self.integer_weight(row))
+            return self._smoothed_weight(row)[channels]
+        return dequantize(*self.integer_weight(row, channels))
 
-    def integer_weight(self, row: int) -> tuple[Tensor, Tensor]:
-        """The weight that meets `Q_a(x / s)` as int8 `[out, in]` and the scale that broadcasts against it."""
+    def integer_weight(self, row: int, channels: slice = EVERY) -> tuple[Tensor, Tensor]:
+        """The weight that meets `Q_a(x / s)` as int8 `[out, in]` and the scale that broadcasts against it.
+
+        Args:
+            row: Of the smoothing table.
+            channels: Output channels that are wanted; only where the stored weight is quantized.
+        """
+        spec = self._weight_spec()
         if self.qdata is None or self.scale is None:
-            return quantize_weight(self._smoothed_weight(row), self._weight_spec())
-        stored = unpack(self.qdata, self._weight_spec().bits, self.in_features)
-        scale = spread_scale(self.scale, stored, self._weight_spec())
+            assert channels == EVERY, "a scale may span all output channels"
+            return quantize_weight(self._smoothed_weight(row), spec)
         if self.recipe.is_folded:
-            return stored, scale
-        return self._requantized(stored, scale, row)
+            return stored_weight(self.qdata, self.scale, spec, self.in_features, channels)
+        assert self.smooth_scale is not None, "checked in __init__"
+        return requantize(self.qdata, self.scale, spec, self.smooth_scale[row], channels)
 
     def effective_weight(self, row: int) -> Tensor:
         """What the layer as a whole multiplies the raw input by: `W_s / s`, plus the branch."""
@@ -163,14 +187,6 @@ class QuantLinear(nn.Module):
         """What `print(model)` says."""
         return f"{self.in_features}, {self.out_features}, {self.recipe.to_config()}"
 
-    def _requantized(self, stored: Tensor, scale: Tensor, row: int) -> tuple[Tensor, Tensor]:
-        """`dequantize(stored) * s` as a compute weight; a few output channels at a time stay within the cache."""
-        channels = zip(
-            stored.split(CHANNELS_AT_ONCE), scale.expand(self.out_features, -1).split(CHANNELS_AT_ONCE), strict=True
-        )
-        parts = [quantize_weight(self._smooth(dequantize(*part), row), COMPUTE_WEIGHT) for part in channels]
-        return torch.cat([weight for weight, _ in parts]), torch.cat([scale for _, scale in parts])
-
     def _row(self) -> int:
         if self.rows == 1:
             return 0
@@ -180,11 +196,11 @@ class QuantLinear(nn.Module):
         return timestep if self._rows is None else self._rows[timestep]
 
     def _weight_of(self, row: int, dtype: torch.dtype) -> Tensor:
-        """The compute weight, made anew only when the row changes."""
+        """The compute weight; that of a small layer is made anew only when the row changes."""
         if self._cached is not None and self._cached[:2] == (row, dtype):
             return self._cached[2]
         weight = self.compute_weight(row).to(dtype)
-        if self.repeats_rows:
+        if self.repeats_rows and self.is_small:
             self._cached = (row, dtype, weight)
         return weight
 
@@ -227,3 +243,8 @@ class QuantLinear(nn.Module):
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         self._cached = None
         super()._load_from_state_dict(*args, **kwargs)
+
+
+def _add(y: Tensor, bias: Tensor) -> Tensor:
+    """`y + bias`, in the memory of `y` if the sum has its type."""
+    return y.add_(bias) if torch.result_type(y, bias) == y.dtype else y + bias

@@ -29,18 +29,18 @@ def choose_scale(absmax: Tensor, bits: int) -> Tensor:
 
 def quantize(x: Tensor, scale: Tensor, bits: int) -> Tensor:
     """int8 integers `clip(round(x / scale), -qmax, qmax)`; halves round to even."""
-    return _round(x, scale, bits).to(torch.int8)
+    return _clip(x / scale, bits).to(torch.int8)
 
 
 def dequantize(qdata: Tensor, scale: Tensor) -> Tensor:
     """`qdata * scale`, in the dtype of the scale."""
-    return qdata.to(scale.dtype) * scale
+    return qdata.to(scale.dtype).mul_(scale)
 
 
-def fake_quantize(x: Tensor, scale: Tensor, bits: int) -> Tensor:
-    """`dequantize(quantize(x))` without leaving float; NaN stays NaN."""
-    return _round(x, scale, bits).mul_(scale)
+def fake_quantize(x: Tensor, scale: Tensor, bits: int, *, in_place: bool = False) -> Tensor:
+    """`dequantize(quantize(x))` without leaving float; NaN stays NaN. With `in_place` in the memory of `x`."""
+    return _clip(x.div_(scale) if in_place else x / scale, bits).mul_(scale)
 
 
-def _round(x: Tensor, scale: Tensor, bits: int) -> Tensor:
-    return (x / scale).round_().clamp_(-qmax(bits), qmax(bits))
+def _clip(steps: Tensor, bits: int) -> Tensor:
+    return steps.round_().clamp_(-qmax(bits), qmax(bits))

@@ -79,6 +79,21 @@ def test_a_packed_weight_is_kept_where_it_serves_again(kind, n_packed, model, st
     assert (layer._packed is None) == (kind == "timestep")
 
 
+@pytest.mark.parametrize(("keep", "n_packed"), [(False, 4), (True, 1)])
+def test_a_large_packed_weight_is_kept_on_a_cpu_if_asked(keep, n_packed, model, stats, candidates, x, monkeypatch):
+    clock = quantized(model, stats, candidates, **ENTRIES["static"])
+    clock.set_sigma(clock.sigmas[0])
+    monkeypatch.setattr("audioptq.quantize.weights.KEPT_WEIGHTS", 0)
+    use_integer(model, "reference", keep=keep)
+    layer = model.get_submodule(candidates[0])
+    packed = []
+    prepare = layer.backend.prepare
+    monkeypatch.setattr(layer.backend, "prepare", lambda *given: packed.append(1) or prepare(*given), raising=False)
+    raw = torch.randn(2, 9, layer.in_features, generator=torch.Generator().manual_seed(4))
+    assert len({layer(raw).sum().item() for _ in range(4)}) == 1
+    assert len(packed) == n_packed
+
+
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [

@@ -169,7 +169,7 @@ def _rebuilt(layer: QuantLinear, recipe: LayerRecipe, changes: Mapping[str, Tens
         tensors |= {"low_rank.a": layer.low_rank.a, "low_rank.b": layer.low_rank.b}
     given = {name: tensor for name, tensor in {**tensors, **changes}.items() if tensor is not None}
     rebuilt = QuantLinear(given, recipe, (layer.out_features, layer.in_features), layer.clock)
-    return IntegerLinear(rebuilt, layer.backend) if isinstance(layer, IntegerLinear) else rebuilt
+    return IntegerLinear(rebuilt, layer.backend, keep=layer.keep) if isinstance(layer, IntegerLinear) else rebuilt
 
 
 def _shared(module: nn.Module) -> set[str]:

@@ -43,4 +43,6 @@ class IntMm:
 
 
 def _padded(weight: Tensor) -> Tensor:
-    return pad(weight, (0, -weight.shape[1] % CUDA_MULTIPLE, 0, -weight.shape[0] % CUDA_MULTIPLE))
+    """The weight itself, no copy, if there is nothing to pad."""
+    outputs, channels = (-size % CUDA_MULTIPLE for size in weight.shape)
+    return pad(weight, (0, channels, 0, outputs)) if outputs or channels else weight

@@ -13,17 +13,23 @@ class IntegerLinear(QuantLinear):
     """A `QuantLinear` that multiplies int8 activations by int8 weights; in all else, its file included, the same layer.
 
     Activations are quantized once, the backend multiplies, and the scales, the branch and the bias follow in float. The
-    packed compute weight is kept while the row stays the same: with smoothing per timestep it is made once per timestep
-    for the whole batch.
+    weight as the backend packs it is made once per call, for the whole batch, unless it is kept while the row stays the same.
     """
 
-    def __init__(self, layer: QuantLinear, backend: Backend) -> None:
-        """Shares the tensors of `layer`; `backend` must have been chosen for its device, shape and bits."""
+    def __init__(self, layer: QuantLinear, backend: Backend, *, keep: bool = False) -> None:
+        """Shares the tensors of `layer`; `backend` must have been chosen for its device, shape and bits.
+
+        Args:
+            layer: The layer in simulated form.
+            backend: What multiplies.
+            keep: Whether the packed weight is kept on a CPU too, where that of a large layer is not.
+        """
         tensors = {name: getattr(layer, name) for name in BUFFERS if getattr(layer, name) is not None}
         if layer.low_rank is not None:
             tensors |= {"low_rank.a": layer.low_rank.a, "low_rank.b": layer.low_rank.b}
         super().__init__(tensors, layer.recipe, (layer.out_features, layer.in_features), layer.clock)
         self.backend = backend
+        self.keep = keep
         self._packed: tuple[int, Any] | None = None
 
     def quantized_product(self, x: Tensor, row: int) -> Tensor:
@@ -51,7 +57,7 @@ class IntegerLinear(QuantLinear):
         weight, scale = self.integer_weight(row)
         per_output = scale.expand(self.out_features, 1).flatten().float()
         packed = self.backend.prepare(weight, per_output, self.compute_spec.bits)
-        if self.repeats_rows:
+        if self.repeats_rows and (self.keep or self.is_small or weight.device.type != "cpu"):
             self._packed = (row, packed)
         return packed
 

@@ -9,7 +9,7 @@ from audioptq.quantize.integer.linear import IntegerLinear
 from audioptq.quantize.linear import QuantLinear
 
 
-def use_integer(module: nn.Module, backend: str = AUTO) -> pd.DataFrame:
+def use_integer(module: nn.Module, backend: str = AUTO, *, keep: bool = False) -> pd.DataFrame:
     """Replaces, in place, every quantized layer that can multiply integers here; the others go on in float.
 
     Call it once the model is on its device.
@@ -17,6 +17,8 @@ def use_integer(module: nn.Module, backend: str = AUTO) -> pd.DataFrame:
     Args:
         module: A model with quantized layers.
         backend: Name of a backend, or `auto` for the fastest that is right.
+        keep: Whether large weights stay in memory on a CPU as the backend packs them, beside the stored ones: a byte per weight.
+            Else they are packed at each call, unless the backend takes the stored ones as they are.
 
     Returns:
         A row per quantized layer: layer, backend (None where the product stays in float), reason (why it does).
@@ -34,7 +36,7 @@ def use_integer(module: nn.Module, backend: str = AUTO) -> pd.DataFrame:
             shape = (layer.out_features, layer.in_features)
             chosen, reason = choose_backend(backend, device, shape, layer.compute_spec.bits)
         if chosen is not None:
-            set_module(module, name, IntegerLinear(layer, chosen))
+            set_module(module, name, IntegerLinear(layer, chosen, keep=keep))
         rows.append({"layer": name, "backend": chosen.name if chosen else None, "reason": reason or None})
     return pd.DataFrame(rows, columns=["layer", "backend", "reason"])
 
