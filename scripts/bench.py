@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audioptq import job
 from audioptq.bench.plan import BenchModel, BenchSettings, choose_forms
 from audioptq.bench.run import run_bench
-from audioptq.console import job_log
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]) as log:
+    with job.log(snakemake.log[0]) as log:
         params = snakemake.params
         settings = BenchSettings(
             models=tuple(BenchModel(name, **entry) for name, entry in params.models.items()),
