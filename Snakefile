@@ -24,6 +24,8 @@ include: "rules/generate.smk"
 include: "rules/embed.smk"
 include: "rules/score.smk"
 include: "rules/report.smk"
+include: "rules/bench_files.smk"
+include: "rules/bench.smk"
 include: "rules/train.smk"
 
 

@@ -15,7 +15,7 @@ from audioptq.compat import allow_cuda_wheels_on_cpu
 
 ROOT = Path(__file__).parents[1]
 # Where the import has another name than the package.
-IMPORTS = {"PyYAML": "yaml", "setuptools": "pkg_resources"}
+IMPORTS = {"PyYAML": "yaml", "pytest-xdist": "xdist", "setuptools": "pkg_resources"}
 PINS = [
     re.fullmatch(r"([\w.-]+)==([\w.+-]+)", line.split("#")[0].strip())
     for path in sorted(ROOT.glob("requirements*.txt"))

@@ -42,6 +42,7 @@ LAYERS = (
     "cluster",
     "status",
     "estimate",
+    "bench",
     "commands",
     "cli",
 )
@@ -52,6 +53,7 @@ FORBIDDEN = {
     "status": {"models", "generate", "report", "train"},  # reads what they leave behind, and starts at once
     "estimate": {"models", "generate", "report", "train"},
     "report": {"models", "generate", "embed"},
+    "bench": {"embed", "score", "train", "status", "estimate"},
     "commands": {"score", "report", "train"},
 }
 # `config_check` and `train` read no configuration: the former is handed it, the latter has its settings passed.

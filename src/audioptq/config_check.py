@@ -42,6 +42,7 @@ def check_config(config: Mapping[str, Any], schema_path: str | Path) -> None:
     _known("model", [config["model"]], config["models"])
     _known("dataset", [config["dataset"]], config["datasets"])
     _known("run", config["run"], config["recipes"])
+    _known("bench.models", config["bench"]["models"], config["models"])
     _check_generation(config)
     _check_length(config)
     _check_published(config["report"].get("published", []))

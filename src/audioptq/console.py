@@ -54,7 +54,7 @@ def job_log(path: str | Path) -> Iterator[Callable[[str], None]]:
     killed one.
     """
     started = time.monotonic()
-    _end_with_driver()
+    end_with_driver()
     path = Path(path)
     _write(path, "", "w")
 
@@ -81,8 +81,11 @@ def _write(log: Path, text: str, mode: str) -> None:
             handle.write(text)
 
 
-def _end_with_driver() -> None:
-    """Ends this process as soon as its driver is gone; where the system cannot tell (other than Linux), nothing is done."""
+def end_with_driver() -> None:
+    """Ends this process as soon as its driver is gone, the process that `DRIVER_VARIABLE` names.
+
+    Where there is none, or the system cannot tell (other than Linux), nothing is done.
+    """
     driver = os.environ.get(DRIVER_VARIABLE)
     if driver is None or not hasattr(os, "pidfd_open"):
         return

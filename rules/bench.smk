@@ -1,0 +1,28 @@
+# How fast the forms of a model are on this machine: snakemake bench. Nothing else asks for it.
+rule bench:
+    input:
+        # The worker is started by its name, so no import statement leads to it.
+        code=library("bench", PACKAGE / "bench" / "worker.py"),
+        models=bench_files(model_files),
+        text_encoders=bench_files(text_encoder_files),
+    output:
+        steps=f"{RESULTS}/bench/steps.parquet",
+        profile=f"{RESULTS}/bench/profile.parquet",
+        page=f"{RESULTS}/bench/bench.md",
+        roofline=f"{RESULTS}/bench/roofline.svg",
+        ratios=f"{RESULTS}/bench/ratios.svg",
+    log:
+        f"{LOGS}/bench.log",
+    # All of the machine: what else ran would be measured too.
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        models=bench_models(),
+        bench=BENCH,
+        recipes=config["recipes"],
+        sampler=config["sampler"],
+    message:
+        "bench: a denoising step in every form, side by side"
+    script:
+        "../scripts/bench.py"

@@ -1,0 +1,138 @@
+"""What is measured: models, the forms that they take, and the sizes of a step."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from audioptq.errors import UserError
+from audioptq.quantize.recipe import QuantRecipe
+
+BASELINE = "eager_fp32"
+# Forms that no recipe of ours makes: how their products run.
+REFERENCES = {
+    BASELINE: "float",
+    "eager_bf16": "float",
+    "compiled_bf16": "float",
+    "torchao_int8": "integer",
+    "torchao_int8_compiled": "integer",
+    "torchao_int4": "float",
+}
+COMPILED = ("compiled_bf16", "torchao_int8_compiled")
+IN_BFLOAT16 = ("eager_bf16", "compiled_bf16", "torchao_int4")
+STEP, GENERATION = "step", "generation"
+
+
+@dataclass(frozen=True)
+class BenchModel:
+    """A model directory.
+
+    Attributes:
+        name: What it is called.
+        folder: With model_config.json and weights.
+        weights: `trained`, or `random`: these serve for speed and size, and say nothing of quality.
+        text_encoder: Directory of its T5, if it has one.
+    """
+
+    name: str
+    folder: str
+    weights: str = "trained"
+    text_encoder: str | None = None
+
+
+@dataclass(frozen=True)
+class Form:
+    """A model's form: one of `REFERENCES`, or a recipe with its compute.
+
+    Attributes:
+        name: Of the reference or the recipe.
+        compute: `float`, `simulated` or `integer`.
+        recipe: The recipe's entry; None for a reference.
+    """
+
+    name: str
+    compute: str
+    recipe: dict[str, Any] | None = None
+
+    @property
+    def dtype(self) -> str:
+        """In which its products run that are not of integers."""
+        default = "bfloat16" if self.name in IN_BFLOAT16 else "float32"
+        return str((self.recipe or {}).get("dtype", default))
+
+
+@dataclass(frozen=True)
+class Case:
+    """The size of what is timed: a guided step on `latents` frames of `batch` clips, or a whole generation."""
+
+    latents: int
+    batch: int
+    what: str = STEP
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """A run of the bench.
+
+    Attributes:
+        models: Models, one after the other.
+        forms: Forms of each; the baseline comes with them.
+        latents: Frames of a clip.
+        batches: Clips of a step; its pass has twice as many, for the guidance.
+        repeats: Rounds of each form and size, and of a generation no more than 3.
+        sampler: Fields of `SamplerSettings`; steps walk through its noise levels.
+        limit_seconds: Longest wait for one answer of a form; one that takes longer is given up. Rounds end after as long.
+        threads: Of each process; None for torch's own choice.
+        generations: Whether whole generations are timed; None for only where there is a GPU.
+        seed: Of random inputs and statistics, and of the intervals.
+    """
+
+    models: tuple[BenchModel, ...]
+    forms: tuple[Form, ...]
+    latents: tuple[int, ...]
+    batches: tuple[int, ...]
+    repeats: int
+    sampler: dict[str, Any] = field(default_factory=dict)
+    limit_seconds: float = 600.0
+    threads: int | None = None
+    generations: bool | None = None
+    seed: int = 0
+
+    def cases(self) -> list[Case]:
+        """Sizes of a step, the smaller before the larger: the peak of memory of a process then belongs to its last one."""
+        sizes = [Case(latents, batch) for latents in set(self.latents) for batch in set(self.batches)]
+        return sorted(sizes, key=lambda case: (case.latents * case.batch, case.latents))
+
+
+def choose_forms(names: Sequence[str], recipes: Mapping[str, Any]) -> tuple[Form, ...]:
+    """The forms that a user names, each once, the baseline first.
+
+    Args:
+        names: References, recipes (in every compute that they have), or recipes with one, as in `w4a8_sqs:integer`.
+        recipes: The library.
+
+    Raises:
+        UserError: If there is no such form, or the recipe does not compute like that.
+    """
+    forms = {(BASELINE, REFERENCES[BASELINE]): Form(BASELINE, REFERENCES[BASELINE])}
+    for name in names:
+        recipe, _, compute = name.partition(":")
+        if name in REFERENCES:
+            found = [Form(name, REFERENCES[name])]
+        elif recipe in recipes:
+            found = _of_recipe(recipe, compute, recipes[recipe])
+        else:
+            known = [*REFERENCES, *recipes]
+            near = get_close_matches(recipe, known, n=1)
+            guess = f" Did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"The bench knows no form {name!r}.{guess} It has {', '.join(known)}.")
+        forms |= {(form.name, form.compute): form for form in found}
+    return tuple(forms.values())
+
+
+def _of_recipe(name: str, compute: str, entry: Any) -> list[Form]:
+    own = QuantRecipe.from_config(name, entry).compute
+    computes = ["float"] if own == "float" else ["simulated", "integer"]
+    if compute and compute not in computes:
+        raise UserError(f"Recipe {name} has no compute {compute!r} in the bench: it has {', '.join(computes)}.")
+    return [Form(name, each, dict(entry or {})) for each in ([compute] if compute else computes)]
