@@ -1,5 +1,8 @@
 """Operations and bytes against a count by hand and against torch's own counter."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -85,3 +88,27 @@ def test_steps_walk_through_the_schedule(tiny_model, make_settings):
     remove()
     expected = [*settings.sigmas()[:-1].tolist(), settings.sigma_max]
     torch.testing.assert_close(torch.tensor(seen), torch.tensor(expected), rtol=1e-3, atol=0)
+
+
+IMPORTED = """
+import sys
+import torch
+from audioptq.bench import profile
+
+class Model:
+    device = "cpu"
+    class network:
+        model = torch.nn.Linear(4, 4)
+
+before = []
+def step():
+    before.append(len(sys.modules))
+    Model.network.model(torch.ones(2, 4))
+
+profile.profile_step(Model, step)
+assert len(sys.modules) == before[0], len(sys.modules) - before[0]
+"""
+
+
+def test_what_watching_imports_is_not_charged_to_the_step():
+    subprocess.run([sys.executable, "-c", IMPORTED], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
