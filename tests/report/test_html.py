@@ -126,7 +126,7 @@ def test_inline_drawing_follows_the_page(built):
 
 def test_findings_name_the_smallest_recipe_that_is_not_worse(built):
     results = gather(built[0])
-    boxes = findings(results.table, results.comparisons, "fp32")
+    boxes = findings(results.table, results.comparisons, "fp32", pd.Series([0.5, 0.6]))
     assert [box["answer"] for box in boxes] == ["w8a8_sqd", "w8a8_sqd", "2 of 3"]
     assert boxes[2]["detail"] == "w4a8_rtn, w4a4_sqs"
 
@@ -135,7 +135,17 @@ def test_findings_without_a_good_recipe(built):
     results = gather(built[0])
     worse = results.comparisons.assign(verdict="worse")
     slow = results.table.assign(speedup=0.5)
-    assert [box["answer"] for box in findings(slow, worse, "fp32")] == ["none", "none is faster", "3 of 3"]
+    boxes = findings(slow, worse, "fp32", slow["seconds_per_clip"] / 2)
+    assert [box["answer"] for box in boxes] == ["none", "none is faster", "3 of 3"]
+
+
+def test_a_recipe_within_the_baselines_own_times_is_not_called_faster(built):
+    results = gather(built[0])
+    times = pd.Series([0.01, 0.6])
+    fastest = findings(results.table, results.comparisons, "fp32", times)[1]
+    assert fastest["answer"] == "none is faster"
+    assert fastest["detail"].startswith("The best is w8a8_sqd: ")
+    assert "fp32 took 0.01 to 0.6 s" in fastest["detail"]
 
 
 def test_activation_layer_must_exist(built, tmp_path):

@@ -93,7 +93,7 @@ class BenchSettings:
     batches: tuple[int, ...]
     repeats: int
     sampler: dict[str, Any] = field(default_factory=dict)
-    limit_seconds: float = 600.0
+    limit_seconds: float = 120.0
     threads: int | None = None
     generations: bool | None = None
     seed: int = 0

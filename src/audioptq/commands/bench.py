@@ -55,9 +55,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--limit",
         type=float,
-        default=600.0,
+        default=120.0,
         metavar="SECONDS",
-        help="give a form up that takes longer for one answer (default: 600)",
+        help="give a form up that takes longer for one answer (default: 120)",
     )
     parser.add_argument("--threads", type=whole_number, help="of each process (default: torch's choice)")
     parser.add_argument(

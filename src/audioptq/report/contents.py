@@ -54,6 +54,7 @@ def page_values(inputs: ReportInputs, results: Results, drawn: Mapping[str, Draw
         for name, figure in drawn.items()
     }
     examples, left_out = _examples(inputs, results)
+    baseline_seconds = results.manifest.loc[results.manifest["recipe"] == inputs.baseline, "seconds"]
     values: dict[str, Any] = {
         "title": inputs.title or f"What quantization costs {inputs.model}, and what it buys",
         "baseline": inputs.baseline,
@@ -62,7 +63,7 @@ def page_values(inputs: ReportInputs, results: Results, drawn: Mapping[str, Draw
         "warning": warning(results.reproductions, inputs.baseline),
         "cautions": page.cautions(table, metrics, inputs.noise_floor_seed),
         "reproduction": _reproduction(inputs, results),
-        "findings": page.findings(table, comparisons, inputs.baseline),
+        "findings": page.findings(table, comparisons, inputs.baseline, baseline_seconds),
         "table_note": table_note(inputs, results),
         "groups": page.folded(results.groups),
         "published_lines": page.published_lines(results.published, results.groups),

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from audioptq.quantize.granularity import PerToken
 from audioptq.quantize.primitives import choose_scale, quantize
 
 
@@ -63,5 +64,5 @@ def quantize_tokens(x: Tensor, smooth: Tensor | None, bits: int) -> tuple[Tensor
     """See `Backend.quantize_tokens`; the very steps of the simulated form, so that the integers are the same."""
     if smooth is not None:
         x = x / smooth.to(x.dtype)
-    scale = choose_scale(x.abs().amax(-1, keepdim=True), bits)
+    scale = choose_scale(PerToken().absmax(x), bits)
     return quantize(x, scale, bits), scale.float()
