@@ -13,6 +13,7 @@ container: "docker://python:3.11-bookworm"
 include: "rules/common.smk"
 include: "rules/shards.smk"
 include: "rules/cluster.smk"
+include: "rules/start.smk"
 include: "rules/files.smk"
 include: "rules/access.smk"
 include: "rules/fetch.smk"
@@ -40,6 +41,7 @@ onstart:
     except UserError as error:
         print(f"\nError: {error}\n", file=sys.stderr)
         sys.exit(1)
+    start_forkserver()
 
 
 onsuccess:

@@ -23,6 +23,7 @@ LAYERS = (
     "device",
     "memory",
     "imports",
+    "forkserver",
     "catalogue",
     "fetch",
     "audio",

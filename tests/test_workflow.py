@@ -47,9 +47,9 @@ def test_the_table_has_a_whole_row_for_every_recipe(undisturbed: Run) -> None:
 def test_jobs_spend_their_time_at_work(undisturbed: Run) -> None:
     jobs = measured_jobs(undisturbed.folder / "results")
     wall = max(job.ended for job in jobs) - min(job.started for job in jobs)
-    # Two jobs at a time, so that 2 is the most. What a job does behind its imports was 0.39 of the wall time (docs/scale.md).
+    # Two jobs at a time, so that 2 is the most. Without the fork server what a job does behind its imports is 0.45 of the wall time.
     assert sum(job.ended - job.started for job in jobs) / wall >= 1.2
-    assert sum(job.own for job in jobs) / wall >= 0.25
+    assert sum(job.own for job in jobs) / wall >= 0.5
 
 
 def test_a_second_run_has_nothing_to_do_and_says_so_quickly(undisturbed: Run) -> None:

@@ -20,10 +20,26 @@ COSTLY = ("prompts", "calibrate")
 def worker_killed(space: Workspace, draw: random.Random) -> str:
     driver = space.start()
     pid = some_worker(space, driver, draw)
-    if pid is not None:
+    # What Snakemake started, or what was forked for it.
+    victims = space.forked() if draw.random() < 0.5 else []
+    victim = draw.choice(victims) if victims else pid
+    if victim is not None:
+        _kill(victim)
+    driver.wait()
+    return "the run was over first" if victim is None else "a forked one" if victims else ""
+
+
+def forkserver_killed(space: Workspace, draw: random.Random) -> str:
+    driver = space.start()
+    some_worker(space, driver, draw)
+    servers, forked = space.servers(), space.forked()
+    for pid in servers:
         _kill(pid)
     driver.wait()
-    return "" if pid is not None else "the run was over first"
+    assert space.await_quiet(SECONDS_TO_DIE), "workers outlive their driver"
+    if driver.returncode != 0 and forked:
+        assert "the process that starts this run's jobs ended" in space.text(), space.text()[-3000:]
+    return f"{len(servers)} with {len(forked)} jobs"
 
 
 def driver_killed(space: Workspace, draw: random.Random) -> str:
@@ -97,6 +113,7 @@ DISTURBANCES: dict[str, Callable[[Workspace, random.Random], str]] = {
     "bits flipped": bits_flipped,
     "unreadable": unreadable,
     "two drivers": two_drivers,
+    "fork server killed": forkserver_killed,
 }
 
 

@@ -12,6 +12,7 @@ LOCAL_KINDS = (
     "bits flipped",
     "unreadable",
     "two drivers",
+    "fork server killed",
 )
 SLURM_KINDS = ("job cancelled", "worker killed", "driver killed")
 DAMAGE = ("truncated", "bits flipped", "unreadable")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from audioptq.forkserver import SERVER
 from tests.workflow_run import TIMING, Run, copy_of
 
 # Without these even root may not read what has no permission to be read.
@@ -77,6 +78,17 @@ class Workspace:
     def workers(self) -> list[int]:
         """Processes that run a rule's script."""
         return [pid for pid in self.processes() if b"/.snakemake/scripts/" in _bytes(f"/proc/{pid}/cmdline")]
+
+    def servers(self) -> list[int]:
+        """Processes that jobs are forked from."""
+        return [pid for pid in self._of_forkserver() if _parent(pid) not in self._of_forkserver()]
+
+    def forked(self) -> list[int]:
+        """Jobs that were forked; what Snakemake started for each is among the workers."""
+        return [pid for pid in self._of_forkserver() if _parent(pid) in self._of_forkserver()]
+
+    def _of_forkserver(self) -> list[int]:
+        return [pid for pid in self.processes() if SERVER.encode() in _bytes(f"/proc/{pid}/cmdline")]
 
     def await_worker(self, driver: "subprocess.Popen[bytes]", ordinal: int) -> int | None:
         """The `ordinal`-th worker that this driver starts; None if the run is over before."""
@@ -161,6 +173,11 @@ def _mount(options: str, target: Path) -> None:
 
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _parent(pid: int) -> int:
+    fields = _bytes(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return int(fields[1]) if fields else 0
 
 
 def _link(path: str) -> str:
