@@ -118,6 +118,14 @@ def test_the_command_prints_a_line_per_number_of_gpus(tmp_path: Path, capsys: py
     assert any("0.1000 s a clip and step" in line for line in lines)
 
 
+def test_another_machines_start_and_latency_take_the_place_of_the_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Run(tmp_path, 11, 8)
+    main(["estimate", str(tmp_path / "results"), "--start", "40", "--latency", "50"])
+    assert "a job takes 40.0 s to start and end, and 50.0 s until the next" in capsys.readouterr().out
+
+
 def test_a_folder_without_a_finished_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=f"{tmp_path / 'none'} holds no finished run"):
         measure([tmp_path / "none"])
@@ -129,3 +137,11 @@ def test_a_folder_without_a_finished_run_is_refused(tmp_path: Path, capsys: pyte
     with pytest.raises(SystemExit):
         main(["estimate", str(tmp_path / "results"), "--latency", "-1"])
     assert "do not say" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--latency", "--start", "--seconds-to-load", "--seconds-per-clip-step"])
+def test_negative_seconds_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    Run(tmp_path, 11, 8)
+    with pytest.raises(SystemExit):
+        main(["estimate", str(tmp_path / "results"), option, "-1"])
+    assert "Seconds cannot be negative" in capsys.readouterr().err

@@ -41,6 +41,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--seconds-to-embed", type=float, help="per clip and evaluator (default: as measured)")
     parser.add_argument("--seconds-to-load", type=float, help="to load the model in each job (default: as measured)")
     parser.add_argument(
+        "--start", type=float, help="seconds to start and end a job; a cluster's are not forked (default: as measured)"
+    )
+    parser.add_argument(
         "--latency", type=float, help="seconds between two jobs; a cluster's is larger (default: as measured)"
     )
     parser.set_defaults(run=run)
@@ -67,10 +70,13 @@ def run(options: argparse.Namespace) -> None:
     load = load if options.seconds_to_load is None else options.seconds_to_load
     clip_step = clip_step if options.seconds_per_clip_step is None else options.seconds_per_clip_step
     latency = costs.latency if options.latency is None else options.latency
-    if min(clip_step, latency, load) < 0:
-        raise UserError("Seconds cannot be negative: mend --seconds-per-clip-step, --seconds-to-load or --latency.")
+    start = costs.start if options.start is None else options.start
+    if min(clip_step, latency, load, start) < 0:
+        raise UserError(
+            "Seconds cannot be negative: mend --seconds-per-clip-step, --seconds-to-load, --start or --latency."
+        )
     stages["generate"] = Cost(load, clip_step)
-    costs = dataclasses.replace(costs, stages=stages, latency=latency)
+    costs = dataclasses.replace(costs, stages=stages, start=start, latency=latency)
     print(f"a job takes {costs.start:.1f} s to start and end, and {latency:.1f} s until the next")
     for stage, cost in stages.items():
         unit = "a clip and step" if stage in ("calibrate", "generate") else "a clip"
