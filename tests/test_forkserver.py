@@ -198,10 +198,11 @@ def test_what_cannot_be_forked_is_not(address: str, job: Path, code: str, why: s
 
 def test_a_failing_import_is_left_to_its_job(address: str, job: Path) -> None:
     module = job.with_name("imported.py")
-    module.write_text("if __name__ == '__main__': print('main')\nraise OSError('too early')")
+    module.write_text("import os\nos.environ['LONG'] = 'set by an import'\nraise OSError('too early')")
     with driver(address, str(module), "no_such_module", IMPORTED) as (_, server):
         output, _ = start(address, job, "0").communicate(timeout=SECONDS)
         assert output.split()[:2] == [str(server), "True"]
+        assert f" {len('set by an import')} __main__ " in output, "what imports set, a job finds set"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")

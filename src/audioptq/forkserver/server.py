@@ -47,15 +47,15 @@ class Job:
     streams: Sequence[int]
     server: int
 
-    def run(self) -> None:
-        """Makes this process the job's."""
+    def run(self, set_by_imports: Mapping[str, str]) -> None:
+        """Makes this process the job's, whose imports set variables of the environment in the server."""
         _end_with(self.server)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number, stream in enumerate(self.streams):
             os.dup2(stream, number)
             os.close(stream)
         os.environ.clear()
-        os.environ.update(self.environment)
+        os.environ.update({**self.environment, **set_by_imports})
         os.chdir(self.folder)
         script, sys.argv = Path(self.command[0]), list(self.command)
         Path("/proc/self/comm").write_text(script.stem.rpartition(".")[2])  # what `top` shows
@@ -68,6 +68,7 @@ def main(address: str, driver: int, imports: Sequence[str]) -> None:
     _end_with(driver)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver and the jobs
     gc.disable()  # as in `audioptq.job`
+    before = dict(os.environ)
     for name in imports:
         with suppress(Exception):  # the job that needs it will say what is wrong
             runpy.run_path(name, run_name="imported") if name.endswith(".py") else import_module(name)
@@ -81,7 +82,7 @@ def main(address: str, driver: int, imports: Sequence[str]) -> None:
         listener.listen(64)
         job = serve(listener)
     # In its own process. One that fails leaves through Python's usual end.
-    job.run()
+    job.run({name: value for name, value in os.environ.items() if before.get(name) != value})
     _end()
 
 
