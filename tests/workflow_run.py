@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 
 REPOSITORY = Path(__file__).parents[1]
-TIMING = ["seconds_per_clip", "speedup"]
+TIMING = [f"{name}{end}" for name in ("seconds_per_clip", "speedup") for end in ("", "_low", "_high")]
 
 
 class Run:

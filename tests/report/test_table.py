@@ -17,7 +17,9 @@ RECIPES = ["fp32", "w8a8_sqd", "w4a8_rtn", "w4a4_sqs"]
 CONTRACT = [
     *("model", "recipe", "weight_bits", "act_bits", "compute"),
     *(f"{metric}{end}" for metric in METRIC_IDS for end in ("", "_low", "_high")),
-    *("size_bytes", "size_ratio", "seconds_per_clip", "speedup", "n_clips", "seeds"),
+    *("size_bytes", "size_ratio"),
+    *(f"{time}{end}" for time in ("seconds_per_clip", "speedup") for end in ("", "_low", "_high")),
+    *("n_clips", "seeds"),
 ]
 
 

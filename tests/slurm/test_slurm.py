@@ -17,7 +17,7 @@ import yaml
 from tests.slurm.cluster import Cluster, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
-TIMING = ["seconds_per_clip", "speedup"]
+TIMING = [f"{name}{end}" for name in ("seconds_per_clip", "speedup") for end in ("", "_low", "_high")]
 CONFIG = yaml.safe_load((REPOSITORY / "tests/config.tiny.yaml").read_text(encoding="utf-8")) | {
     "results": "results",
     "run": ["fp32", "w8a8_sqd"],

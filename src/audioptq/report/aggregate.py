@@ -1,6 +1,6 @@
 """From score rows to estimates with intervals: one resampling plan for every recipe, seed and metric."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,7 @@ class Plan:
         self.level = level
         self._column = {str(clip_id): column for column, clip_id in enumerate(prompts["clip_id"])}
         self._counts = resample_counts(cluster_ids(prompts), n_replicates, seed)
+        self._seed = seed
 
     def counts(self, clip_ids: Iterable[str]) -> np.ndarray:
         """How often each clip is drawn: `[n_replicates, n_clips]`, columns in the order of `clip_ids`.
@@ -48,6 +49,10 @@ class Plan:
                 "rows). Scores and prompts are of different runs: delete the score files and run snakemake again."
             )
         return self._counts[:, [self._column[clip_id] for clip_id in clip_ids]]
+
+    def draws(self, names: Sequence[str]) -> np.ndarray:
+        """How often each of some other things is drawn, one of its name at a time: `[n_replicates, n]`."""
+        return resample_counts(names, len(self._counts), self._seed)
 
     def mean(self, values: np.ndarray, clip_ids: Iterable[str]) -> Estimate:
         """Mean over clips with the percentile interval of the plan's weighted means."""

@@ -67,8 +67,8 @@ def measured_groups(table: pd.DataFrame, metrics: Mapping[str, MetricInfo]) -> l
         Group(
             "Speed",
             (
-                Column("seconds_per_clip", "Time", "s/clip", False, 3, is_time=True),
-                Column("speedup", "Speed-up", "", True, is_time=True),
+                Column("seconds_per_clip", "Time", "s/clip", False, 3, interval=True, is_time=True),
+                Column("speedup", "Speed-up", "", True, interval=True, is_time=True),
             ),
         ),
     ]

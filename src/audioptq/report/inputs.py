@@ -13,7 +13,7 @@ from audioptq.errors import UserError
 from audioptq.score.table import COLUMNS as SCORE_COLUMNS
 from audioptq.score.table import METRICS, MetricInfo, metric_info
 
-MANIFEST_COLUMNS = ("clip_id", "seed", "path", "sha256", "status", "seconds")
+MANIFEST_COLUMNS = ("clip_id", "seed", "path", "sha256", "status", "seconds", "batch")
 UNUSABLE = ("silent", "non_finite")
 SCORE_TYPES = {"value": "float64", "replicate": "Int64", "clip_id": object, "note": object}
 WHOLE_SET = "(the whole set)"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from audioptq.report import times
 from audioptq.report.aggregate import Plan, estimate_metric
 from audioptq.report.inputs import UNUSABLE
 from audioptq.score.table import MetricInfo
@@ -16,7 +17,7 @@ from audioptq.score.table import MetricInfo
 MAX_DECIMALS = 4
 FIRST = ("model", "recipe", "weight_bits", "act_bits", "compute")
 DASH, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
-LAST = ("size_bytes", "size_ratio", "seconds_per_clip", "speedup", "n_clips", "seeds")
+LAST = ("size_bytes", "size_ratio", *times.COLUMNS, "n_clips", "seeds")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,6 @@ def build_table(
     """One row per recipe with the columns of the contract; `scores` and `manifest` hold no noise-floor rows.
 
     A metric that no recipe has gives no column; a recipe without a metric, a size or a time has an empty cell.
-    `seconds_per_clip` is the median wall time over clips: one disturbed clip does not move it.
     """
     rows = []
     for recipe in recipes:
@@ -96,7 +96,6 @@ def build_table(
             values = (estimate.value, estimate.low, estimate.high) if estimate else (math.nan,) * 3
             row |= dict(zip((metric, f"{metric}_low", f"{metric}_high"), values, strict=True))
         row["size_bytes"] = sizes.get(recipe.name, {}).get("total")
-        row["seconds_per_clip"] = float(clips["seconds"].median()) if len(clips) else math.nan
         row["n_clips"] = _n_clips(own, clips)
         row["seeds"] = " ".join(str(seed) for seed in sorted({*own["seed"], *clips["seed"]}))
         rows.append(row)
@@ -105,7 +104,8 @@ def build_table(
     reference = table.index[table["recipe"] == baseline][0]
     table["size_bytes"] = size.astype("Int64")
     table["size_ratio"] = size / size[reference]
-    table["speedup"] = table.at[reference, "seconds_per_clip"] / table["seconds_per_clip"]
+    timed = times.time_columns(manifest, list(table["recipe"]), baseline, plan)
+    table[list(times.COLUMNS)] = timed.to_numpy()
     present = [metric for metric in metrics if table[metric].notna().any()]
     measured = [name for metric in present for name in (metric, f"{metric}_low", f"{metric}_high")]
     return table.loc[:, [*FIRST, *measured, *LAST]]
