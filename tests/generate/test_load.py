@@ -95,12 +95,14 @@ def test_the_autoencoder_stays_in_the_file_until_it_decodes(saved):
     path, _ = saved("w4a8_sqd", TIMESTEP)
     lean, _ = load_generator(path)
     assert lean.network.pretransform.basis.dtype == torch.float16
+    foretold = lean.pretransform_bytes()
     content = path.read_bytes()
     lean.network.pretransform.mean.add_(0)  # a change of the network is none of the file
     path.unlink()  # which may go, or make room for another of its name
     with torch.inference_mode():
         lean.decode(torch.zeros(1, *lean.latent_shape))
     assert lean.network.pretransform.basis.dtype == torch.float32
+    assert foretold == sum(tensor.nbytes for tensor in lean.network.pretransform.state_dict().values()) > 0
     lean.network.pretransform.basis.mul_(2)  # no tensor of inference mode, which could not be changed here
     path.write_bytes(content)
     assert torch.equal(load_generator(path)[0].network.pretransform.mean.float(), lean.network.pretransform.mean)
@@ -167,7 +169,9 @@ def test_too_little_memory_is_said_before_any_is_taken(saved, tmp_path, monkeypa
     monkeypatch.setattr(memory, "MEMINFO", meminfo)
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
     monkeypatch.setattr("audioptq.generate.load.load_quantized", None)
-    with pytest.raises(UserError, match=r"its tensors.*float32.*activations of 3 .*1\.0 MB are available") as caught:
+    with pytest.raises(
+        UserError, match=r"its tensors.*float32.*what decodes.*activations of 3 .*1\.0 MB are available"
+    ) as caught:
         load_generator(path, batch_size=3)
     assert str(path) in str(caught.value)
     (tmp_path / "memory.max").write_text("5000000\n")  # a container's limit counts where it is lower

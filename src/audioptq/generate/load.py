@@ -60,6 +60,7 @@ def _require_memory(file: TensorFile, model: StableAudioModel, batch_size: int) 
         parts["compute weights in float32"] = compute_weight_bytes(
             file.record["layers"].values(), file.record["recipe"].get("smoothing") or {}
         )
+        parts["what decodes, as it computes"] = model.pretransform_bytes()
         parts[f"activations of {batch_size} at a time"] = model.activation_bytes(batch_size)
     listed = ", ".join(f"{gigabytes(n_bytes)} for {part}" for part, n_bytes in parts.items() if n_bytes)
     cure = "lower the batch size" if batch_size > 1 else "take a recipe with fewer bits"

@@ -188,6 +188,11 @@ class StableAudioModel:
         step = 2 * batch_size * self.latent_shape[1] * 2 * widest * 4
         return max(step, 0 if self._overlap is None else decoding_bytes(self.network.pretransform, self._overlap))
 
+    def pretransform_bytes(self) -> int:
+        """What the pretransform takes once it is read in, in the types that it computes in; its file stays beside it."""
+        state = {} if self.network.pretransform is None else self.network.pretransform.state_dict()
+        return sum(tensor.numel() * self._dtypes[name].itemsize for name, tensor in state.items())
+
     @property
     def _prompt(self) -> nn.Module:
         return self.network.conditioner.conditioners["prompt"]
