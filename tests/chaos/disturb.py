@@ -13,33 +13,33 @@ from tests.chaos.workspace import Workspace
 # A job that was just started looks for its driver after its imports, and before it writes.
 SECONDS_TO_DIE = 120.0
 LONGEST_DELAY = 4.0
+# A forked job has no imports before its work, and is soon over.
+LONGEST_MOMENT = 0.5
 # Whatever is damaged here makes all that follows run again.
 COSTLY = ("prompts", "calibrate")
 
 
 def worker_killed(space: Workspace, draw: random.Random) -> str:
     driver = space.start()
-    pid = some_worker(space, driver, draw)
-    # What Snakemake started, or what was forked for it.
-    victims = space.forked() if draw.random() < 0.5 else []
-    victim = draw.choice(victims) if victims else pid
-    if victim is not None:
-        _kill(victim)
+    is_forked = draw.random() < 0.5  # what was forked, or what Snakemake started for it
+    pid = some_forked(space, driver, draw) if is_forked else some_worker(space, driver, draw)
+    if pid is not None:
+        _kill(pid)
     driver.wait()
-    return "the run was over first" if victim is None else "a forked one" if victims else ""
+    return "the run was over first" if pid is None else "a forked one" if is_forked else ""
 
 
 def forkserver_killed(space: Workspace, draw: random.Random) -> str:
     driver = space.start()
-    some_worker(space, driver, draw)
-    servers, forked = space.servers(), space.forked()
-    for pid in servers:
-        _kill(pid)
+    pid = some_forked(space, driver, draw)
+    n_forked = len(space.forked())
+    for server in space.servers():
+        _kill(server)
     driver.wait()
     assert space.await_quiet(SECONDS_TO_DIE), "workers outlive their driver"
-    if driver.returncode != 0 and forked:
+    if driver.returncode != 0:
         assert "the process that starts this run's jobs ended" in space.text(), space.text()[-3000:]
-    return f"{len(servers)} with {len(forked)} jobs"
+    return "the run was over first" if pid is None else f"with {n_forked} jobs"
 
 
 def driver_killed(space: Workspace, draw: random.Random) -> str:
@@ -123,6 +123,20 @@ def some_worker(space: Workspace, driver: "subprocess.Popen[bytes]", draw: rando
     if pid is not None:
         time.sleep(draw.uniform(0, LONGEST_DELAY))
     return pid
+
+
+def some_forked(space: Workspace, driver: "subprocess.Popen[bytes]", draw: random.Random) -> int | None:
+    """One of the first jobs that are forked, a moment after its start; None if the run is over before there is one."""
+    left = draw.randrange(4)
+    seen: set[int] = set()
+    while driver.poll() is None:
+        for pid in set(space.forked()) - seen:
+            seen.add(pid)
+            if len(seen) > left:
+                time.sleep(draw.uniform(0, LONGEST_MOMENT))
+                return pid
+        time.sleep(0.01)
+    return None
 
 
 def _kill(pid: int) -> None:
