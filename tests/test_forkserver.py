@@ -178,22 +178,26 @@ def test_ctrl_c_ends_jobs_and_not_the_server(address: str, job: Path) -> None:
         assert is_there(server)
 
 
-@pytest.mark.parametrize(
-    ("code", "why"),
-    [
-        ("import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()", "threads (python"),
-        ("import pathlib, os; held = os.open(pathlib.Path(__file__).with_name('nvidia0'), os.O_CREAT)", "a GPU"),
-    ],
-)
-def test_what_cannot_be_forked_is_not(address: str, job: Path, code: str, why: str) -> None:
+def test_what_has_threads_is_not_forked(address: str, job: Path) -> None:
     module = job.with_name("imported.py")
-    module.write_text(code)
+    module.write_text("import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()")
     with driver(address, str(module)) as (process, server):
         until(lambda: not is_there(server))
         output, _ = start(address, job, "0").communicate(timeout=SECONDS)
         assert int(output.split()[0]) != server
         process.kill()
-        assert why in process.stderr.read()
+        assert "what they import has started threads (python" in process.stderr.read()
+
+
+def test_what_has_opened_a_gpu_is_not_forked(tmp_path: Path) -> None:
+    code = f"""
+from audioptq.forkserver.server import why_not_fork
+print(why_not_fork())
+held = open({str(tmp_path / "gpu0")!r}, "w")
+print(why_not_fork(({str(tmp_path / "gpu")!r},)))
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout.splitlines() == ["None", "what they import has opened a GPU"], answer.stderr
 
 
 def test_a_failing_import_is_left_to_its_job(address: str, job: Path) -> None:

@@ -7,7 +7,6 @@ server the client becomes the process that there would be without it. A job that
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -44,9 +43,3 @@ def start(address: str, imports: Iterable[str]) -> "subprocess.Popen[bytes]":
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
     command = [sys.executable, "-P", "-m", SERVER, address, str(os.getpid()), *imports]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=os.environ | threads)
-
-
-def stop(server: "subprocess.Popen[bytes]") -> None:
-    """Ends the server, and with it what it started."""
-    server.send_signal(signal.SIGKILL)
-    server.wait()

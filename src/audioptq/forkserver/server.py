@@ -27,6 +27,7 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 SECONDS_TO_ASK = 10.0
 # Of pyarrow's allocator, which takes it down and up again around a fork.
 HARMLESS_THREADS = {"jemalloc_bg_thd"}
+GPUS = ("/dev/nvidia", "/dev/kfd")
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,15 @@ def main(address: str, driver: int, imports: Sequence[str]) -> None:
     _end()
 
 
-def why_not_fork() -> str | None:
-    """What forbids to fork this process; None if nothing does."""
+def why_not_fork(gpus: tuple[str, ...] = GPUS) -> str | None:
+    """What forbids to fork this process; None if nothing does. `gpus`: how the paths of GPUs begin."""
     tasks = set(os.listdir("/proc/self/task")) - {str(os.getpid())}
     threads = {Path(f"/proc/self/task/{task}/comm").read_text().strip() for task in tasks} - HARMLESS_THREADS
     if threads:
         return f"what they import has started threads ({', '.join(sorted(threads))})"
     for file in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
-            if "nvidia" in str(file.readlink()):
+            if str(file.readlink()).startswith(gpus):
                 return "what they import has opened a GPU"
     return None
 
@@ -147,11 +148,16 @@ def _ask(client: socket.socket) -> Job:
     if uid != os.getuid():
         raise ValueError(f"user {uid} asks")
     head, streams, _, _ = socket.recv_fds(client, 4, 3)
-    (length,) = struct.unpack("!I", head) if len(head) == 4 else (0,)
-    content = bytearray()
-    while len(content) < length and (more := client.recv(length - len(content))):
-        content += more
-    return Job(**json.loads(content), streams=streams, server=os.getpid())
+    try:
+        (length,) = struct.unpack("!I", head) if len(head) == 4 else (0,)
+        content = bytearray()
+        while len(content) < length and (more := client.recv(length - len(content))):
+            content += more
+        return Job(**json.loads(content), streams=streams, server=os.getpid())
+    except (OSError, ValueError):
+        for stream in streams:
+            os.close(stream)
+        raise
 
 
 def _end_with(parent: int) -> None:
