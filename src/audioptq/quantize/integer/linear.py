@@ -35,6 +35,12 @@ class IntegerLinear(QuantLinear):
         self.is_fused = isinstance(backend, FusingBackend)
         self._packed: tuple[int, Any] | None = None
 
+    @property
+    def is_packed_anew(self) -> bool:
+        """Whether the weight is packed at each call though it stays the same, so that keeping it takes memory and saves time."""
+        is_on_cpu = next(self.buffers()).device.type == "cpu"
+        return self.repeats_rows and is_on_cpu and not self.is_small and not self.keep
+
     def forward(self, x: Tensor) -> Tensor:
         """`[batch, ..., in]` -> `[batch, ..., out]`."""
         if not self.is_fused:
@@ -77,7 +83,7 @@ class IntegerLinear(QuantLinear):
         weight, scale = self.integer_weight(row)
         per_output = scale.expand(self.out_features, 1).flatten().float()
         packed = self.backend.prepare(weight, per_output, self.compute_spec.bits)
-        if self.repeats_rows and (self.keep or self.is_small or weight.device.type != "cpu"):
+        if self.repeats_rows and not self.is_packed_anew:
             self._packed = (row, packed)
         return packed
 
