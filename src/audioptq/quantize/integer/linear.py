@@ -51,6 +51,15 @@ class IntegerLinear(QuantLinear):
         y: Tensor = self.backend.fused_product(integers, scale, packed, self._epilogue(x))  # type: ignore[attr-defined]
         return y.unflatten(0, x.shape[:-1])
 
+    def result_dtype(self, x: Tensor) -> torch.dtype:
+        """Type of the layer's output for an input of the type of `x`: a bias may be wider."""
+        return x.dtype if self.bias is None else torch.promote_types(x.dtype, self.bias.dtype)
+
+    def pack(self) -> None:
+        """Makes the packed weight now, where one that is kept serves all calls."""
+        if self.rows == 1 and not self.is_packed_anew:
+            self._packed_weight(0)
+
     def quantized_product(self, x: Tensor, row: int) -> Tensor:
         """`Q_a(x / s) W_s^T` in the dtype of `x`, summed in integers."""
         packed = self._packed_weight(row)
@@ -59,7 +68,7 @@ class IntegerLinear(QuantLinear):
         return y.to(x.dtype).unflatten(0, x.shape[:-1])
 
     def _epilogue(self, x: Tensor) -> Epilogue:
-        dtype = x.dtype if self.bias is None else torch.promote_types(x.dtype, self.bias.dtype)
+        dtype = self.result_dtype(x)
         if self.low_rank is None:
             return Epilogue(None, None, self.bias, dtype)
         inner = self.low_rank.inner(x.to(self._float_dtype(x))).flatten(0, -2)
