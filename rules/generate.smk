@@ -12,6 +12,7 @@ rule generate:
         f"{LOGS}/generate/{{model}}/{{recipe}}/seed{{seed}}/shard-{{shard}}.log",
     resources:
         gpu=1,
+    # The script reads generation.keep_weights from the config: it changes no clip, and a change of it shall rerun none.
     params:
         sampler=config["sampler"],
         batch_size=config["generation"]["batch_size"],

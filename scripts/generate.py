@@ -24,7 +24,9 @@ if __name__ == "__main__":
         files = {"code": snakemake.input.code} | ({"text_encoder": text_encoder} if text_encoder else {})
         made_from = {name: digest([file_digest(path) for path in paths]) for name, paths in files.items()}
         model = model.to(best_device())
-        compute, layers, line = use_compute(model.network, recipe, params.compute)
+        # Not among `params`, since it changes no bit of a clip: a change of these runs the rule again.
+        keep_weights = snakemake.config["generation"]["keep_weights"]
+        compute, layers, line = use_compute(model.network, recipe, params.compute, keep_weights)
         log(f"{line}; {readers_summary(model.network)}")
         made_from |= {"recipe": recipe.digest, "weights": file_digest(weights), "compute": digest(layers)}
         sampler = SamplerSettings(**params.sampler)

@@ -83,6 +83,18 @@ def test_changing_one_alpha_reruns_that_chain_and_the_report_alone(undisturbed: 
     assert planned == {"quantize": 1, "generate": 2, "embed_clips": 2, "score": 5, "report": 1}
 
 
+def test_keeping_packed_weights_reruns_nothing(undisturbed: Run) -> None:
+    generation = undisturbed.config["generation"]
+    planned = {}
+    for change in ({"keep_weights": "auto"}, {"compute": "integer"}):
+        undisturbed.config["generation"] = generation | change
+        planned[next(iter(change))] = undisturbed.planned()
+    undisturbed.config["generation"] = generation
+    assert planned["keep_weights"] == {}
+    # What a dry run sees of a key that does change clips.
+    assert planned["compute"]["generate"] == 10
+
+
 def test_shards_of_embedding_are_whole_shards_of_generation(undisturbed: Run) -> None:
     planned = {}
     for clips in (1, 7, 8):

@@ -193,6 +193,17 @@ def test_a_clip_is_what_the_workflow_would_make(folder, tmp_path, capsys):
     assert clips[0].read_bytes() != clips[1].read_bytes()
 
 
+def test_how_products_run_is_said(folder, tmp_path, capsys):
+    arguments = ["generate", str(folder / "w.safetensors"), "rain", "-o", str(tmp_path / "out.wav"), "--seconds", "0.1"]
+    main(arguments)
+    assert "w.safetensors in" in (said := capsys.readouterr().err)
+    assert "compute simulated" in said
+    main([*arguments, "--compute", "integer", "--keep-weights", "auto"])
+    said = capsys.readouterr().err
+    assert "quantized layers multiply integers" in said
+    assert "no layer packs its weight at each call" in said  # they are small
+
+
 def test_a_file_that_is_there_is_replaced_and_unknown_words_are_named(folder, tmp_path, capsys):
     out = tmp_path / "out.wav"
     out.write_text("old")

@@ -11,6 +11,7 @@ from torch import nn
 from audioptq.bench.plan import BASELINE, BenchModel, Form
 from audioptq.device import best_device
 from audioptq.errors import UserError
+from audioptq.generate.compiled import compile_blocks
 from audioptq.generate.compute import use_compute
 from audioptq.generate.load import load_generator
 from audioptq.memory import require_memory
@@ -77,6 +78,8 @@ def _recipe(entry: BenchModel, form: Form, weights: str) -> BuiltForm:
     if form.compute == "integer" and not backends:
         raise UserError(line.partition(": ")[2] or line)
     note = "" if compute == form.compute else line.partition(": ")[2]
+    if form.is_compiled:
+        note = compile_blocks(model)
     return BuiltForm(model, Path(weights).stat().st_size, layers, len(backends), note)
 
 

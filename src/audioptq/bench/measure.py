@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from audioptq.bench.plan import BASELINE, COMPILED, GENERATION, STEP, BenchModel, BenchSettings, Case, Form
+from audioptq.bench.plan import BASELINE, GENERATION, STEP, BenchModel, BenchSettings, Case, Form
 from audioptq.bench.process import FormError, Worker, as_request
 from audioptq.errors import UserError
 
@@ -56,7 +56,7 @@ class Turns:
 
     def rows(self, form: Form) -> Iterator[Row]:
         """A row for every case of a form, measured or with the reason why not."""
-        common = {"model": self.model.name, "weights": self.model.weights, "form": form.name, "compute": form.compute}
+        common = {"model": self.model.name, "weights": self.model.weights, "form": form.label, "compute": form.compute}
         common["dtype"] = form.dtype
         own = None
         left = list(self.cases)
@@ -110,7 +110,7 @@ class Turns:
                 "own_seconds": own,
                 "peak_bytes": worker.ask("facts")["peak_bytes"],
             }
-            if case.what == STEP and form.name not in COMPILED:
+            if case.what == STEP and not form.is_compiled:
                 measured["profile"] = worker.ask("profile", limit, **request)
             return measured
         except FormError as error:

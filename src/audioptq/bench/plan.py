@@ -48,11 +48,18 @@ class Form:
         name: Of the reference or the recipe.
         compute: `float`, `simulated` or `integer`.
         recipe: The recipe's entry; None for a reference.
+        is_compiled: Whether torch's compiler is at work.
     """
 
     name: str
     compute: str
     recipe: dict[str, Any] | None = None
+    is_compiled: bool = False
+
+    @property
+    def label(self) -> str:
+        """What the tables call it."""
+        return f"{self.name}_compiled" if self.recipe is not None and self.is_compiled else self.name
 
     @property
     def dtype(self) -> str:
@@ -108,7 +115,8 @@ def choose_forms(names: Sequence[str], recipes: Mapping[str, Any]) -> tuple[Form
     """The forms that a user names, each once, the baseline first.
 
     Args:
-        names: References, recipes (in every compute that they have), or recipes with one, as in `w4a8_sqs:integer`.
+        names: References, recipes (in every compute that they have), or recipes with one, as in `w4a8_sqs:integer`, or compiled on
+            integers, as in `w4a8_sqs:compiled`.
         recipes: The library.
 
     Raises:
@@ -118,7 +126,7 @@ def choose_forms(names: Sequence[str], recipes: Mapping[str, Any]) -> tuple[Form
     for name in names:
         recipe, _, compute = name.partition(":")
         if name in REFERENCES:
-            found = [Form(name, REFERENCES[name])]
+            found = [Form(name, REFERENCES[name], is_compiled=name in COMPILED)]
         elif recipe in recipes:
             found = _of_recipe(recipe, compute, recipes[recipe])
         else:
@@ -126,13 +134,16 @@ def choose_forms(names: Sequence[str], recipes: Mapping[str, Any]) -> tuple[Form
             near = get_close_matches(recipe, known, n=1)
             guess = f" Did you mean {near[0]!r}?" if near else ""
             raise UserError(f"The bench knows no form {name!r}.{guess} It has {', '.join(known)}.")
-        forms |= {(form.name, form.compute): form for form in found}
+        forms |= {(form.label, form.compute): form for form in found}
     return tuple(forms.values())
 
 
 def _of_recipe(name: str, compute: str, entry: Any) -> list[Form]:
     own = QuantRecipe.from_config(name, entry).compute
     computes = ["float"] if own == "float" else ["simulated", "integer"]
-    if compute and compute not in computes:
-        raise UserError(f"Recipe {name} has no compute {compute!r} in the bench: it has {', '.join(computes)}.")
+    known = [*computes, *(["compiled"] if "integer" in computes else [])]
+    if compute and compute not in known:
+        raise UserError(f"Recipe {name} has no compute {compute!r} in the bench: it has {', '.join(known)}.")
+    if compute == "compiled":
+        return [Form(name, "integer", dict(entry or {}), is_compiled=True)]
     return [Form(name, each, dict(entry or {})) for each in ([compute] if compute else computes)]

@@ -94,7 +94,7 @@ def _watch_module(module: nn.Module, watch: Stopwatch, undo: ExitStack) -> None:
     home = sys.modules[type(module).__module__]
     if hasattr(module, "to_out") and hasattr(home, ROTARY) and not hasattr(getattr(home, ROTARY), "is_watched"):
         undo.callback(setattr, home, ROTARY, getattr(home, ROTARY))
-        setattr(home, ROTARY, _watched(getattr(home, ROTARY), watch))
+        setattr(home, ROTARY, _watched(getattr(home, ROTARY), watch, "rotary"))
 
 
 def _kind_of(module: nn.Module) -> str | None:
@@ -105,13 +105,13 @@ def _kind_of(module: nn.Module) -> str | None:
     return "norms" if type(module).__name__.endswith("Norm") else None
 
 
-def _watched(function: Callable[..., Any], watch: Stopwatch) -> Callable[..., Any]:
-    def rotary(*args: Any, **kwargs: Any) -> Any:
-        with watch.during("rotary"):
+def _watched(function: Callable[..., Any], watch: Stopwatch, kind: str) -> Callable[..., Any]:
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        with watch.during(kind):
             return function(*args, **kwargs)
 
-    rotary.is_watched = True  # type: ignore[attr-defined]
-    return rotary
+    watched.is_watched = True  # type: ignore[attr-defined]
+    return watched
 
 
 class _WatchedBackend:
@@ -121,11 +121,8 @@ class _WatchedBackend:
         self._backend, self._watch = backend, watch
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-    def product(self, *args: Any) -> Any:
-        with self._watch.during("linears"):
-            return self._backend.product(*args)
+        found = getattr(self._backend, name)
+        return _watched(found, self._watch, "linears") if name in ("product", "fused_product") else found
 
 
 class _Operators(TorchDispatchMode):

@@ -35,6 +35,7 @@ class TextToAudio:
         sampler: The settings that its file records.
         record: The file's metadata.
         compute: How its products run: `float`, `simulated` or `integer`.
+        note: The same with the reasons, in a line.
     """
 
     model: AudioModel
@@ -42,21 +43,27 @@ class TextToAudio:
     sampler: SamplerSettings
     record: dict[str, Any]
     compute: str
+    note: str = ""
 
     @classmethod
     def load(
-        cls, weights: str | Path, text_encoder: str | Path | None = None, compute: str = "simulated"
+        cls,
+        weights: str | Path,
+        text_encoder: str | Path | None = None,
+        compute: str = "simulated",
+        keep_weights: str = "never",
     ) -> "TextToAudio":
         """Reads a file of quantized weights; its other arguments and errors are those of `load_generator`.
 
-        With `compute="integer"` products run on integers wherever this machine multiplies them right (docs/integer.md).
+        With `compute="integer"` products run on integers wherever this machine multiplies them right (docs/integer.md). With
+        `keep_weights` "always", or "auto" and memory enough, these keep large weights as their kernel wants them.
         """
         model, recipe = load_generator(weights, text_encoder)
         model = model.to(best_device())
         with TensorFile(weights) as file:
             record = file.record
-        found, _, _ = use_compute(model.network, recipe, compute)
-        return cls(model, recipe, recorded_sampler(record), record, found)
+        found, _, note = use_compute(model.network, recipe, compute, keep_weights)
+        return cls(model, recipe, recorded_sampler(record), record, found, note)
 
     @property
     def default_seconds(self) -> float:

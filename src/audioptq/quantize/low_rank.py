@@ -24,7 +24,11 @@ class LowRankBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., in]` -> `[..., out]`, in the dtype of `x`."""
-        return (x @ self.a.to(x.dtype)) @ self.b.to(x.dtype).T
+        return self.inner(x) @ self.b.to(x.dtype).T
+
+    def inner(self, x: Tensor) -> Tensor:
+        """`x A`: `[..., in]` -> `[..., rank]`, in the dtype of `x`."""
+        return x @ self.a.to(x.dtype)
 
     def weight(self, dtype: torch.dtype) -> Tensor:
         """The matrix `[out, in]` that the branch multiplies by: `B A^T`."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from audioptq.errors import UserError
 from audioptq.quantize.integer import choose
-from audioptq.quantize.integer.backend import quantize_tokens
+from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
 from audioptq.quantize.integer.choose import BACKENDS, choose_backend
 from audioptq.quantize.integer.int_mm import IntMm
 from audioptq.quantize.integer.proof import wrong_product
@@ -33,6 +33,51 @@ class Absent(Reference):
 
     def product(self, x: Tensor, x_scale: Tensor, packed: tuple[Tensor, Tensor]) -> Tensor:
         raise NotImplementedError("could not create a primitive\nmore lines")
+
+
+class Fusing(Reference):
+    """Adds branch and bias right, unless a subclass says otherwise."""
+
+    name = "fusing"
+
+    def fused_product(self, x: Tensor, x_scale: Tensor, packed: tuple[Tensor, Tensor], epilogue: Epilogue) -> Tensor:
+        y = self.product(x, x_scale, packed)
+        if epilogue.inner is not None:
+            y = self.with_branch(y, x_scale, epilogue.inner, epilogue.factor.to(epilogue.inner.dtype))
+        return (y if epilogue.bias is None else self.with_bias(y, epilogue.bias)).to(epilogue.dtype)
+
+    def with_branch(self, y: Tensor, x_scale: Tensor, inner: Tensor, factor: Tensor) -> Tensor:
+        return y + inner.float() @ factor.float().T
+
+    def with_bias(self, y: Tensor, bias: Tensor) -> Tensor:
+        return y + bias
+
+
+class Scaled(Fusing):
+    """Scales the branch with the product."""
+
+    def with_branch(self, y: Tensor, x_scale: Tensor, inner: Tensor, factor: Tensor) -> Tensor:
+        return y + inner.float() @ factor.float().T * x_scale
+
+
+class Tf32(Fusing):
+    """Rounds the branch to eleven bits, as tensor cores do by default."""
+
+    def with_branch(self, y: Tensor, x_scale: Tensor, inner: Tensor, factor: Tensor) -> Tensor:
+        mantissa, exponent = torch.frexp(inner.float())
+        return y + torch.ldexp((mantissa * 2**11).round() / 2**11, exponent) @ factor.float().T
+
+
+class OneBlock(Fusing):
+    """Forgets what is beyond the first block of the branch."""
+
+    def with_branch(self, y: Tensor, x_scale: Tensor, inner: Tensor, factor: Tensor) -> Tensor:
+        return y + inner[:, :32].float() @ factor[:, :32].float().T
+
+
+class NoBias(Fusing):
+    def with_bias(self, y: Tensor, bias: Tensor) -> Tensor:
+        return y
 
 
 @pytest.fixture
@@ -97,6 +142,29 @@ def test_a_kernel_that_is_not_there_is_refused_by_name(backends):
     backend, reason = choose_backend("absent", CPU, SHAPE, 8)
     assert backend is None
     assert reason == "absent: its kernel fails on this machine: could not create a primitive"
+
+
+def test_a_compiler_that_fails_is_refused_by_name(backends):
+    class CompilationError(Exception):
+        """As Triton's, no RuntimeError; with an empty message."""
+
+    class Uncompiled(Reference):
+        def product(self, x, x_scale, packed):
+            raise CompilationError
+
+    backends["uncompiled"] = Uncompiled()
+    backend, reason = choose_backend("uncompiled", CPU, SHAPE, 8)
+    assert backend is None
+    assert reason == "uncompiled: its kernel fails on this machine: CompilationError"
+
+
+@pytest.mark.parametrize("kind", [Scaled, Tf32, OneBlock, NoBias])
+def test_a_kernel_that_adds_branch_or_bias_wrongly_is_refused_by_name(backends, kind):
+    backends |= {"right": Fusing(), "wrong": kind()}
+    assert choose_backend("right", CPU, SHAPE, 8) == (backends["right"], "")
+    backend, reason = choose_backend("wrong", CPU, SHAPE, 8)
+    assert backend is None
+    assert reason.startswith("wrong: it adds branch and bias wrongly in float32 on this machine (by up to ")
 
 
 def test_a_nan_is_no_right_product():

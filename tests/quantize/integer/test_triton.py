@@ -5,7 +5,9 @@ import os
 import pytest
 import torch
 
-from audioptq.quantize.integer.backend import quantize_tokens
+from audioptq.quantize import LayerRecipe, QuantLinear
+from audioptq.quantize.integer import IntegerLinear
+from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
 from audioptq.quantize.integer.proof import wrong_product
 from audioptq.quantize.integer.triton_backend import TritonBackend
 from audioptq.quantize.packing import unpack
@@ -54,3 +56,71 @@ def test_tokens_are_quantized_as_step_by_step(is_smoothed, bits):
     integers, scale = BACKEND.quantize_tokens(x.to(DEVICE), None if smooth is None else smooth.to(DEVICE), bits)
     torch.testing.assert_close(scale.cpu(), expected_scale, rtol=2e-7, atol=0)
     assert torch.equal(integers.cpu(), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize("rank", [None, 1, 8, 32, 33])
+@pytest.mark.parametrize(("shape", "bits"), [((40, 96), 4), ((130, 66), 8), ((5, 7), 8)])
+def test_branch_and_bias_are_added_in_the_kernel(shape, bits, rank, has_bias, dtype):
+    generator = torch.Generator().manual_seed(3)
+    outputs, channels = shape
+    weight = torch.randint(-7, 8, shape, dtype=torch.int8, generator=generator)
+    x = torch.randint(-127, 128, (150, channels), dtype=torch.int8, generator=generator)
+    scale, x_scale = torch.rand(outputs, generator=generator), 0.01 * torch.rand(150, 1, generator=generator)
+    inner = factor = bias = None
+    exact = (x.long() @ weight.long().T).double() * scale.double() * x_scale.double()
+    sizes = exact.abs()
+    if rank is not None:
+        inner = torch.randn(150, rank, generator=generator).to(dtype)
+        factor = _factor(outputs, rank, generator)
+        exact = exact + inner.double() @ factor.double().T
+        sizes = sizes + inner.double().abs() @ factor.double().abs().T
+    if has_bias:
+        bias = torch.randn(outputs, generator=generator)
+        exact, sizes = exact + bias.double(), sizes + bias.double().abs()
+    packed = BACKEND.prepare(weight.to(DEVICE), scale.to(DEVICE), bits)
+    epilogue = Epilogue(*(None if part is None else part.to(DEVICE) for part in (inner, factor, bias)), dtype)
+    y = BACKEND.fused_product(x.to(DEVICE), x_scale.to(DEVICE), packed, epilogue).cpu()
+    assert y.dtype == dtype
+    # Roundings of 2^-24: of the product four, of the others a few. To bfloat16 there is one, which the interpreter cuts off: 2^-7.
+    bound = sizes * 2.0**-21 + (exact.abs() * 2.0**-7 if dtype == torch.bfloat16 else 0)
+    assert ((y.double() - exact).abs() <= bound).all()
+
+
+@pytest.mark.parametrize(("weight_bits", "x_type", "bias_type", "rank"), [
+    (4, torch.float32, torch.float32, 8), (8, torch.float32, None, 8), (8, torch.float32, torch.float32, None),
+    (4, torch.bfloat16, torch.bfloat16, 33), (4, torch.bfloat16, torch.float32, None),
+])  # fmt: skip
+def test_a_layer_is_the_same_as_step_by_step(weight_bits, x_type, bias_type, rank):
+    generator = torch.Generator().manual_seed(4)
+    entry = {"weight": {"bits": weight_bits}, "activation": {"bits": 8}}
+    tensors = {
+        "qdata": torch.randint(0, 256, (33, 24 * weight_bits // 8), dtype=torch.uint8, generator=generator),
+        "scale": 0.01 + torch.rand(33, 1, generator=generator),
+    }
+    if weight_bits == 8:
+        tensors["qdata"] = tensors["qdata"].view(torch.int8).clamp(min=-127)
+    if rank:
+        entry["low_rank"] = {"rank": rank}
+        tensors["low_rank.a"] = torch.randn(24, rank, generator=generator).half()
+        tensors["low_rank.b"] = _factor(33, rank, generator)
+    if bias_type:
+        tensors["bias"] = torch.randn(33, generator=generator).to(bias_type)
+    simulated = QuantLinear(tensors, LayerRecipe.from_config(entry, "layer"), (33, 24)).to(DEVICE)
+    layer = IntegerLinear(simulated, BACKEND)
+    assert layer.is_fused
+    x = torch.randn(2, 9, 24, generator=generator).to(x_type).to(DEVICE)
+    y = layer(x)
+    layer.is_fused = False
+    step_by_step = layer(x)
+    assert y.dtype == step_by_step.dtype
+    assert y.shape == step_by_step.shape
+    # Step by step bfloat16 rounds the product, the branch and each sum, by 2^-8; the interpreter cuts off once, by 2^-7.
+    rounding = 2e-6 if x_type == torch.float32 else 2.0**-6
+    assert (y - step_by_step).abs().max() <= rounding * step_by_step.abs().max()
+
+
+def _factor(outputs, rank, generator):
+    """float16 of which bfloat16 loses nothing, since the interpreter does not round as a GPU does."""
+    return torch.randint(-128, 129, (outputs, rank), generator=generator).half() / 64

@@ -1,6 +1,7 @@
 """What an integer backend is: it packs int8 weights once and multiplies int8 activations by them, exactly."""
 
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -56,6 +57,39 @@ class Backend(Protocol):
             x: int8 `[tokens, in]`, in `[-127, 127]`.
             x_scale: float32 `[tokens, 1]`.
             packed: What `prepare` returned.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What a layer does to a product: adds its low-rank branch and its bias, and rounds to the type of its input.
+
+    Attributes:
+        inner: `x A` of the branch, float `[tokens, rank]`, made of the raw input; None without a branch.
+        factor: The branch's `B`, `[out, rank]`, rounded to the type of `inner` before it is used; None without a branch.
+        bias: `[out]`, or None.
+        dtype: Of the result.
+    """
+
+    inner: Tensor | None
+    factor: Tensor | None
+    bias: Tensor | None
+    dtype: torch.dtype
+
+
+@runtime_checkable
+class FusingBackend(Backend, Protocol):
+    """A backend whose kernel does the epilogue too, so that the result is written once and never read again."""
+
+    def fused_product(self, x: Tensor, x_scale: Tensor, packed: Any, epilogue: Epilogue) -> Tensor:
+        """`x_scale * (x W^T) * scale + inner factor^T + bias`, `[tokens, out]`, added in float32 and rounded once.
+
+        Args:
+            x: See `product`.
+            x_scale: See `product`.
+            packed: What `prepare` returned.
+            epilogue: What is added, and the type of the result.
         """
         ...
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from audioptq.quantize.integer.backend import Backend
+from audioptq.quantize.integer.backend import Backend, Epilogue, FusingBackend
 from audioptq.quantize.linear import BUFFERS, QuantLinear
 from audioptq.quantize.primitives import quantize
 
@@ -12,8 +13,9 @@ from audioptq.quantize.primitives import quantize
 class IntegerLinear(QuantLinear):
     """A `QuantLinear` that multiplies int8 activations by int8 weights; in all else, its file included, the same layer.
 
-    Activations are quantized once, the backend multiplies, and the scales, the branch and the bias follow in float. The
-    weight as the backend packs it is made once per call, for the whole batch, unless it is kept while the row stays the same.
+    Activations are quantized once, the backend multiplies, and the scales, the branch and the bias follow in float: within the
+    backend's kernel if it can do that, else one after the other. The weight as the backend packs it is made once per call, for the
+    whole batch, unless it is kept while the row stays the same.
     """
 
     def __init__(self, layer: QuantLinear, backend: Backend, *, keep: bool = False) -> None:
@@ -30,7 +32,33 @@ class IntegerLinear(QuantLinear):
         super().__init__(tensors, layer.recipe, (layer.out_features, layer.in_features), layer.clock)
         self.backend = backend
         self.keep = keep
+        self.is_fused = isinstance(backend, FusingBackend)
         self._packed: tuple[int, Any] | None = None
+
+    @property
+    def is_packed_anew(self) -> bool:
+        """Whether the weight is packed at each call though it stays the same, so that keeping it takes memory and saves time."""
+        is_on_cpu = next(self.buffers()).device.type == "cpu"
+        return self.repeats_rows and is_on_cpu and not self.is_small and not self.keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[batch, ..., in]` -> `[batch, ..., out]`."""
+        if not self.is_fused:
+            return super().forward(x)
+        row = self._row()
+        packed = self._packed_weight(row)
+        integers, scale = self._quantized(x, row)
+        y: Tensor = self.backend.fused_product(integers, scale, packed, self._epilogue(x))  # type: ignore[attr-defined]
+        return y.unflatten(0, x.shape[:-1])
+
+    def result_dtype(self, x: Tensor) -> torch.dtype:
+        """Type of the layer's output for an input of the type of `x`: a bias may be wider."""
+        return x.dtype if self.bias is None else torch.promote_types(x.dtype, self.bias.dtype)
+
+    def pack(self) -> None:
+        """Makes the packed weight now, where one that is kept serves all calls."""
+        if self.rows == 1 and not self.is_packed_anew:
+            self._packed_weight(0)
 
     def quantized_product(self, x: Tensor, row: int) -> Tensor:
         """`Q_a(x / s) W_s^T` in the dtype of `x`, summed in integers."""
@@ -38,6 +66,13 @@ class IntegerLinear(QuantLinear):
         integers, scale = self._quantized(x, row)
         y = self.backend.product(integers, scale, packed)
         return y.to(x.dtype).unflatten(0, x.shape[:-1])
+
+    def _epilogue(self, x: Tensor) -> Epilogue:
+        dtype = self.result_dtype(x)
+        if self.low_rank is None:
+            return Epilogue(None, None, self.bias, dtype)
+        inner = self.low_rank.inner(x.to(self._float_dtype(x))).flatten(0, -2)
+        return Epilogue(inner, self.low_rank.b, self.bias, dtype)
 
     def _quantized(self, x: Tensor, row: int) -> tuple[Tensor, Tensor]:
         """int8 `[tokens, in]` and float32 `[tokens, 1]` of an input `[batch, ..., in]`."""
@@ -57,7 +92,7 @@ class IntegerLinear(QuantLinear):
         weight, scale = self.integer_weight(row)
         per_output = scale.expand(self.out_features, 1).flatten().float()
         packed = self.backend.prepare(weight, per_output, self.compute_spec.bits)
-        if self.repeats_rows and (self.keep or self.is_small or weight.device.type != "cpu"):
+        if self.repeats_rows and not self.is_packed_anew:
             self._packed = (row, packed)
         return packed
 

@@ -1,18 +1,23 @@
 """A backend's trial at its first use: its product against the exact one, on the values that break integer kernels."""
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from audioptq.quantize.integer.backend import Backend
+from audioptq.quantize.integer.backend import Backend, Epilogue, FusingBackend
 from audioptq.quantize.integer.reference import exact_product
 from audioptq.quantize.primitives import qmax
 
 TOKENS = 40
-# The exact sum is rounded to float32 once, and may be scaled by 1 and added to 0 on the way: integers below 2^22 must
-# come out exactly, larger ones to four roundings.
+# More than one block of a kernel's, whose sizes are powers of two, and no whole number of them.
+RANK = 33
+# The exact sum is rounded to float32 once, and may be scaled by powers of two and added to 0 on the way: integers below 2^22
+# must come out exactly, larger ones to four roundings. A result in bfloat16 has a rounding of its own, up to 2^-8, or twice
+# that where digits are cut off, as Triton's interpreter does.
 TOLERANCE = 2.0**-22
+EPILOGUES = {torch.float32: TOLERANCE, torch.bfloat16: 2.0**-7}
 
 
 @cache
@@ -20,24 +25,56 @@ def wrong_product(backend: Backend, device: torch.device, shape: tuple[int, int]
     """How the backend failed for weights of `shape` (out, in) and `bits`, as a clause; None if it was right.
 
     Kernels that add in 16 bits fail only when neighbouring values are large together, so the trial has activations and
-    weights that are all largest, all smallest and alternating, beside random ones. Once per process for each argument.
+    weights that are all largest, all smallest and alternating, beside random ones. The scales are powers of two, which round
+    nothing. A backend that adds branch and bias is tried with these too. Once per process for each argument.
     """
     generator = torch.Generator().manual_seed(0)
     weight = _trial(*shape, qmax(bits), generator).to(device)
     x = _trial(TOKENS, shape[1], qmax(8), generator).to(device)
-    ones = torch.ones(shape[0], device=device)
+    scale = _powers((shape[0],), generator).to(device)
+    x_scale = _powers((TOKENS, 1), generator).to(device)
+    exact = exact_product(x, weight) * scale.double() * x_scale.double()
     try:
-        y = backend.product(x, torch.ones(TOKENS, 1, device=device), backend.prepare(weight, ones, bits))
-    except (RuntimeError, NotImplementedError) as error:  # what torch raises where a kernel is absent
-        return f"its kernel fails on this machine: {str(error).splitlines()[0]}"
-    exact = exact_product(x, weight)
-    error_ = (y.double() - exact).abs()
-    if not (error_ <= TOLERANCE * exact.abs()).all():  # NaN fails too
-        return (
-            f"it multiplies {bits}-bit weights wrongly on this machine (by up to {error_.max().item():.6g} where the "
-            f"exact product is up to {exact.abs().max().item():.6g})"
-        )
+        packed = backend.prepare(weight, scale, bits)
+        found = _error(backend.product(x, x_scale, packed), exact, exact.abs(), TOLERANCE)
+        if found is not None:
+            return f"it multiplies {bits}-bit weights wrongly on this machine ({found})"
+        if isinstance(backend, FusingBackend):
+            return _wrong_epilogue(backend, (x, x_scale, packed), exact, generator)
+    except Exception as error:  # torch, a compiler and a driver have each their own for a kernel that is absent
+        return f"its kernel fails on this machine: {(str(error).splitlines() or [type(error).__name__])[0]}"
     return None
+
+
+def _wrong_epilogue(
+    backend: FusingBackend, product: tuple[Tensor, Tensor, Any], exact: Tensor, generator: torch.Generator
+) -> str | None:
+    """As `wrong_product`, of what the backend adds to a product that it makes right."""
+    # Twelve bits: a kernel that rounds them to TF32's eleven, where float32 was meant, is found out.
+    inner = torch.randint(-4095, 4096, (len(exact), RANK), generator=generator).to(exact.device)
+    factor = torch.randint(-8, 9, (exact.shape[1], RANK), generator=generator).to(exact.device, torch.float16)
+    bias = torch.randint(-1000, 1001, (exact.shape[1],), generator=generator).to(exact.device, torch.float32)
+    for dtype, tolerance in EPILOGUES.items():
+        rounded = inner.to(dtype)
+        branch = rounded.double() @ factor.double().T
+        sizes = exact.abs() + branch.abs() + bias.double().abs()
+        for with_branch, with_bias in ((True, True), (True, False), (False, True)):
+            added = branch * with_branch + bias.double() * with_bias
+            inner_, factor_ = (rounded, factor) if with_branch else (None, None)
+            y = backend.fused_product(*product, Epilogue(inner_, factor_, bias if with_bias else None, dtype))
+            found = _error(y, exact + added, sizes, tolerance)
+            if found is not None:
+                kind = str(dtype).removeprefix("torch.")
+                return f"it adds branch and bias wrongly in {kind} on this machine ({found})"
+    return None
+
+
+def _error(y: Tensor, exact: Tensor, sizes: Tensor, tolerance: float) -> str | None:
+    """How far `y` is from `exact`, as a clause; None if everywhere within the tolerance, relative to `sizes`."""
+    error = (y.double() - exact).abs()
+    if (error <= tolerance * sizes).all():  # NaN is no such thing
+        return None
+    return f"by up to {error.max().item():.6g} where the exact result is up to {exact.abs().max().item():.6g}"
 
 
 def _trial(rows: int, columns: int, largest: int, generator: torch.Generator) -> Tensor:
@@ -49,3 +86,8 @@ def _trial(rows: int, columns: int, largest: int, generator: torch.Generator) ->
     count = min(rows, len(extremes))
     values[:count] = extremes[:count]
     return values
+
+
+def _powers(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Scales from 1/8 to 8."""
+    return 2.0 ** torch.randint(-3, 4, shape, generator=generator)

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audioptq.quantize.integer.backend import Epilogue
 from audioptq.quantize.packing import pack
 from audioptq.quantize.primitives import qmax
 
-BLOCK_TOKENS, BLOCK_OUTPUTS, BLOCK_CHANNELS = 128, 128, 64
+# Of the branch's rank no more at a time: float32 products without tensor cores run out of registers.
+BLOCK_TOKENS, BLOCK_OUTPUTS, BLOCK_CHANNELS, BLOCK_RANK = 128, 128, 64, 16
 # Runs kernels step by step in Python on the CPU: Triton's own way to check them without a GPU.
 INTERPRETER = "TRITON_INTERPRET"
 
@@ -26,7 +28,7 @@ class PackedWeight:
 
 
 class TritonBackend:
-    """Smoothing, range and quantization in one kernel; the product, both scales and unpacking in another.
+    """Smoothing, range and quantization in one kernel; unpacking, the product and all that follows it in another.
 
     Weights of up to 4 bits stay packed, half a byte each, and are unpacked within the product.
     """
@@ -58,14 +60,26 @@ class TritonBackend:
         return integers, scales
 
     def product(self, x: Tensor, x_scale: Tensor, packed: PackedWeight) -> Tensor:
+        """The kernel with nothing to add."""
+        return self.fused_product(x, x_scale, packed, Epilogue(None, None, None, torch.float32))
+
+    def fused_product(self, x: Tensor, x_scale: Tensor, packed: PackedWeight, epilogue: Epilogue) -> Tensor:
         """One kernel over tiles of the result."""
         tokens, channels = x.shape
         outputs = len(packed.scale)
-        y = torch.empty(tokens, outputs, dtype=torch.float32, device=x.device)
+        y = torch.empty(tokens, outputs, dtype=epilogue.dtype, device=x.device)
+        # A kernel takes no None: where it adds nothing it is given what it does not read.
+        inner, factor, bias = (
+            y if tensor is None else tensor.contiguous() for tensor in (epilogue.inner, epilogue.factor, epilogue.bias)
+        )
+        rank = 0 if epilogue.inner is None else inner.shape[1]
+        # Values of 16 bits fit TF32 whole, so that tensor cores lose nothing of them; of float32 they would lose 13 bits.
+        precision = "ieee" if inner.dtype == torch.float32 else "tf32"
         tiles = (-(-tokens // BLOCK_TOKENS), -(-outputs // BLOCK_OUTPUTS))
         _kernels().product_kernel[tiles](
-            x.contiguous(), packed.weight, x_scale.contiguous(), packed.scale, y, tokens, outputs, channels,
-            packed.is_packed, BLOCK_TOKENS, BLOCK_OUTPUTS, BLOCK_CHANNELS, num_warps=8,
+            x.contiguous(), packed.weight, x_scale.contiguous(), packed.scale, inner, factor, bias, y,
+            tokens, outputs, channels, rank, packed.is_packed, rank > 0, epilogue.bias is not None, precision,
+            BLOCK_TOKENS, BLOCK_OUTPUTS, BLOCK_CHANNELS, BLOCK_RANK, num_warps=8,
         )  # fmt: skip
         return y
 

@@ -1,9 +1,8 @@
-"""Kernels in Triton: one pass that smooths and quantizes tokens, and an integer product that scales on its way out.
+"""Kernels in Triton: one pass that smooths and quantizes tokens, and an integer product that is a whole layer's output.
 
-Triton reads its own functions' source, so that their parameters carry no types but those it knows.
+Triton compiles the annotations too, and refuses names that are not its own (its interpreter does not look at them): numbers and
+pointers are `tl.tensor` here.
 """
-
-from typing import Any
 
 import triton
 import triton.language as tl
@@ -11,8 +10,8 @@ import triton.language as tl
 
 @triton.jit
 def quantize_kernel(
-    x: Any, smooth: Any, integers: Any, scales: Any, channels: Any, qmax: Any, is_smoothed: tl.constexpr,
-    block: tl.constexpr,
+    x: tl.tensor, smooth: tl.tensor, integers: tl.tensor, scales: tl.tensor, channels: tl.tensor, qmax: tl.tensor,
+    is_smoothed: tl.constexpr, block: tl.constexpr,
 ) -> None:  # fmt: skip
     """One token of `x / smooth` (or of `x`) to int8 with the scale `absmax / qmax`; halves round to even, as in `primitives`."""
     token = tl.program_id(0).to(tl.int64)
@@ -33,10 +32,16 @@ def quantize_kernel(
 
 @triton.jit
 def product_kernel(
-    x: Any, weight: Any, x_scale: Any, scale: Any, y: Any, tokens: Any, outputs: Any, channels: Any,
-    is_packed: tl.constexpr, block_m: tl.constexpr, block_n: tl.constexpr, block_k: tl.constexpr,
+    x: tl.tensor, weight: tl.tensor, x_scale: tl.tensor, scale: tl.tensor,
+    inner: tl.tensor, factor: tl.tensor, bias: tl.tensor, y: tl.tensor,
+    tokens: tl.tensor, outputs: tl.tensor, channels: tl.tensor, rank: tl.tensor,
+    is_packed: tl.constexpr, has_branch: tl.constexpr, has_bias: tl.constexpr, precision: tl.constexpr,
+    block_m: tl.constexpr, block_n: tl.constexpr, block_k: tl.constexpr, block_r: tl.constexpr,
 ) -> None:  # fmt: skip
-    """A tile `[block_m, block_n]` of `x_scale * (x W^T) * scale`; 4-bit weights are unpacked here, two to a byte."""
+    """A tile `[block_m, block_n]` of `x_scale * (x W^T) * scale + inner factor^T + bias`, in the type of `y`.
+
+    4-bit weights are unpacked here, two to a byte. The sums of the product are integers, those of the branch float32.
+    """
     row = (tl.program_id(0) * block_m + tl.arange(0, block_m)).to(tl.int64)
     column = (tl.program_id(1) * block_n + tl.arange(0, block_n)).to(tl.int64)
     total = tl.zeros((block_m, block_n), dtype=tl.int32)
@@ -55,6 +60,17 @@ def product_kernel(
         total += tl.dot(left, tl.trans(right), out_dtype=tl.int32)
     by_token = tl.load(x_scale + row, mask=row < tokens, other=0.0)
     by_output = tl.load(scale + column, mask=column < outputs, other=0.0)
-    scaled = total.to(tl.float32) * by_output[None, :] * by_token[:, None]
+    result = total.to(tl.float32) * by_output[None, :] * by_token[:, None]
+    if has_branch:
+        for start in range(0, rank, block_r):
+            part = start + tl.arange(0, block_r)
+            there = (row[:, None] < tokens) & (part[None, :] < rank)
+            left = tl.load(inner + row[:, None] * rank + part[None, :], mask=there, other=0.0)
+            held = (column[:, None] < outputs) & (part[None, :] < rank)
+            right = tl.load(factor + column[:, None] * rank + part[None, :], mask=held, other=0.0).to(left.dtype)
+            wide = tl.trans(right.to(tl.float32))
+            result += tl.dot(left.to(tl.float32), wide, input_precision=precision, out_dtype=tl.float32)
+    if has_bias:
+        result += tl.load(bias + column, mask=column < outputs, other=0.0).to(tl.float32)[None, :]
     inside = (row[:, None] < tokens) & (column[None, :] < outputs)
-    tl.store(y + row[:, None] * outputs + column[None, :], scaled, mask=inside)
+    tl.store(y + row[:, None] * outputs + column[None, :], result.to(y.dtype.element_ty), mask=inside)

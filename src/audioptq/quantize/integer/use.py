@@ -41,6 +41,11 @@ def use_integer(module: nn.Module, backend: str = AUTO, *, keep: bool = False) -
     return pd.DataFrame(rows, columns=["layer", "backend", "reason"])
 
 
+def packed_anew(module: nn.Module) -> list[IntegerLinear]:
+    """The layers that pack their weight at each call; `keep = True` of each keeps it, for a byte per weight."""
+    return [layer for layer in module.modules() if isinstance(layer, IntegerLinear) and layer.is_packed_anew]
+
+
 def not_integer(layer: QuantLinear) -> str | None:
     """What in the layer's recipe no integer product can do; None if one can do it all."""
     recipe = layer.recipe
