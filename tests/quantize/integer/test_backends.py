@@ -2,15 +2,18 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from audioptq.calibrate.act_stats import LayerStats
 from audioptq.errors import UserError
-from audioptq.quantize.integer import choose
+from audioptq.quantize import LayerRecipe, TimestepClock, quantize_linear
+from audioptq.quantize.integer import IntegerLinear, choose
 from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
 from audioptq.quantize.integer.choose import BACKENDS, choose_backend
 from audioptq.quantize.integer.int_mm import IntMm
 from audioptq.quantize.integer.proof import wrong_product
 from audioptq.quantize.integer.reference import Reference
+from audioptq.quantize.packing import unpack
 
 CPU = torch.device("cpu")
 SHAPE = (40, 96)
@@ -80,6 +83,22 @@ class NoBias(Fusing):
         return y
 
 
+class Requantizing(Reference):
+    """Makes the weights of smoothing per timestep itself, and counts them."""
+
+    name = "requantizing"
+
+    def __init__(self, absmax_over: int = 127) -> None:
+        self.absmax_over, self.made = absmax_over, 0
+
+    def requantize(self, qdata: Tensor, scale: Tensor, bits: int, smooth: Tensor) -> tuple[Tensor, Tensor]:
+        self.made += 1
+        weight = unpack(qdata, bits, len(smooth)).float() * scale * smooth.float()
+        own = weight.abs().amax(1, keepdim=True) / self.absmax_over
+        own = torch.where(own == 0, 1.0, own)
+        return (weight / own).round().clamp(-127, 127).to(torch.int8), own
+
+
 @pytest.fixture
 def backends(monkeypatch):
     """The table of backends, to be changed by one test."""
@@ -106,6 +125,39 @@ def test_a_backend_is_exact_or_refused(name, bits, shape):
     exact = (x.long() @ weight.long().T).double() * scale.double() * x_scale.double()
     assert y.dtype == torch.float32
     torch.testing.assert_close(y.double(), exact, rtol=4e-7, atol=0)
+
+
+def test_a_kernel_that_requantizes_wrongly_is_refused_by_name(backends):
+    backends |= {"right": Requantizing(), "wrong": Requantizing(absmax_over=128)}
+    assert choose_backend("right", CPU, SHAPE, 8)[0] is backends["right"]
+    backend, reason = choose_backend("wrong", CPU, SHAPE, 8)
+    assert backend is None
+    assert reason == "wrong: it requantizes weights wrongly on this machine"
+
+
+@pytest.mark.parametrize(
+    ("weight", "is_made"),
+    [
+        ({"bits": 4}, True),
+        ({"bits": 8}, True),
+        ({"bits": 4, "granularity": "per_tensor"}, True),
+        ({"bits": 4, "granularity": "per_group", "group_size": 8}, False),
+    ],
+)
+def test_a_layer_has_its_weight_requantized_by_the_backend_where_that_can(weight, is_made):
+    generator = torch.Generator().manual_seed(6)
+    linear = nn.Linear(24, 10)
+    smoothing = {"kind": "timestep", "alpha": 0.5, "form": "stored"}
+    recipe = LayerRecipe.from_config({"weight": weight, "activation": {"bits": 8}, "smoothing": smoothing}, "layer")
+    absmax = 0.1 + torch.rand(3, 24, generator=generator)
+    clock = TimestepClock([9.0, 3.0, 1.0])
+    layer, _ = quantize_linear(linear, recipe, LayerStats(absmax, -absmax, absmax), clock)
+    backend, x = Requantizing(), torch.randn(2, 5, 24, generator=generator)
+    ours, plain = IntegerLinear(layer, backend), IntegerLinear(layer, Reference())
+    for sigma in (9.0, 3.0, 1.0):
+        clock.set_sigma(sigma)
+        assert torch.equal(ours(x), plain(x))
+    assert backend.made == (3 if is_made else 0)
 
 
 def test_int_mm_pads_what_cuda_does_not_take(monkeypatch):

@@ -10,7 +10,9 @@ from audioptq.quantize.integer import IntegerLinear
 from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
 from audioptq.quantize.integer.proof import wrong_product
 from audioptq.quantize.integer.triton_backend import TritonBackend
-from audioptq.quantize.packing import unpack
+from audioptq.quantize.packing import pack, unpack
+from audioptq.quantize.specs import WeightSpec
+from audioptq.quantize.weights import quantize_weight, requantize, weight_scale
 
 pytest.importorskip("triton", reason="triton is not installed: it comes with torch for CUDA")
 if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
@@ -56,6 +58,23 @@ def test_tokens_are_quantized_as_step_by_step(is_smoothed, bits):
     integers, scale = BACKEND.quantize_tokens(x.to(DEVICE), None if smooth is None else smooth.to(DEVICE), bits)
     torch.testing.assert_close(scale.cpu(), expected_scale, rtol=2e-7, atol=0)
     assert torch.equal(integers.cpu(), expected)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
+@pytest.mark.parametrize("shape", [(33, 70), (5, 7), (64, 64)])
+def test_weights_are_requantized_as_step_by_step(shape, granularity, bits):
+    generator = torch.Generator().manual_seed(5)
+    spec = WeightSpec(bits=bits, granularity=granularity)
+    weight = torch.randn(shape, generator=generator) * torch.logspace(-3, 3, shape[0])[:, None]
+    weight[2] = 0
+    integers, _ = quantize_weight(weight, spec)
+    qdata, scale = pack(integers, bits), weight_scale(weight, spec)
+    smooth = (0.01 + torch.rand(shape[1], generator=generator)).half()
+    expected, expected_scale = requantize(qdata, scale, spec, smooth)
+    ours, scales = BACKEND.requantize(qdata.to(DEVICE), scale.to(DEVICE), bits, smooth.to(DEVICE))
+    assert torch.equal(ours.cpu(), expected)
+    assert torch.equal(scales.cpu(), expected_scale)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

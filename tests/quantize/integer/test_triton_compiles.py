@@ -51,3 +51,13 @@ def test_quantizing_compiles_to_exact_division(is_smoothed, kind):
     ptx = assembly(triton_kernels.quantize_kernel, types, {"is_smoothed": is_smoothed, "block": 2048})
     assert "div.rn.f32" in ptx
     assert "div.full" not in ptx
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_requantizing_compiles_to_exact_division_and_keeps_products_apart(is_packed):
+    types = {"weight": "*u8" if is_packed else "*i8", "stored_scale": "*fp32", "smooth": "*fp16", "integers": "*i8"}
+    types |= {"scales": "*fp32", "channels": "i32", "qmax": "fp32"}
+    flags = {"is_packed": is_packed, "is_per_output": True, "block": 2048}
+    ptx = assembly(triton_kernels.requantize_kernel, types, flags)
+    assert "div.rn.f32" in ptx
+    assert "div.full" not in ptx

@@ -94,6 +94,25 @@ class FusingBackend(Backend, Protocol):
         ...
 
 
+@runtime_checkable
+class RequantizingBackend(Backend, Protocol):
+    """A backend with a kernel for the weight that smoothing per timestep makes anew at each step."""
+
+    def requantize(self, qdata: Tensor, scale: Tensor, bits: int, smooth: Tensor) -> tuple[Tensor, Tensor]:
+        """`weights.requantize` of a whole weight that has float32 scales per output channel, or one.
+
+        Args:
+            qdata: As stored, `[out, bytes]`.
+            scale: As stored, float32 `[out, 1]` or `[1, 1]`.
+            bits: Width of what is stored.
+            smooth: `[in]`.
+
+        Returns:
+            int8 `[out, in]`, and its scales, float32 `[out, 1]`.
+        """
+        ...
+
+
 def quantize_tokens(x: Tensor, smooth: Tensor | None, bits: int) -> tuple[Tensor, Tensor]:
     """See `Backend.quantize_tokens`; the very steps of the simulated form, so that the integers are the same."""
     if smooth is not None:

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioptq.quantize.integer.backend import Backend, Epilogue, FusingBackend
+from audioptq.quantize.integer.backend import Backend, Epilogue, FusingBackend, RequantizingBackend
 from audioptq.quantize.linear import BUFFERS, QuantLinear
 from audioptq.quantize.primitives import quantize
+from audioptq.quantize.weights import EVERY
 
 
 class IntegerLinear(QuantLinear):
@@ -33,6 +34,7 @@ class IntegerLinear(QuantLinear):
         self.backend = backend
         self.keep = keep
         self.is_fused = isinstance(backend, FusingBackend)
+        self.is_requantizing = isinstance(backend, RequantizingBackend)
         self._packed: tuple[int, Any] | None = None
 
     @property
@@ -66,6 +68,22 @@ class IntegerLinear(QuantLinear):
         integers, scale = self._quantized(x, row)
         y = self.backend.product(integers, scale, packed)
         return y.to(x.dtype).unflatten(0, x.shape[:-1])
+
+    def integer_weight(self, row: int, channels: slice = EVERY) -> tuple[Tensor, Tensor]:
+        """See `QuantLinear.integer_weight`; in one kernel where the backend has one."""
+        stored = self._requantizable() if self.is_requantizing and channels == EVERY else None
+        if stored is None or self.smooth_scale is None:
+            return super().integer_weight(row, channels)
+        found: tuple[Tensor, Tensor] = self.backend.requantize(*stored, self.smooth_scale[row])  # type: ignore[attr-defined]
+        return found
+
+    def _requantizable(self) -> tuple[Tensor, Tensor, int] | None:
+        """A stored weight that smoothing makes anew, its float32 scales per output channel (or one), and its bits."""
+        spec, qdata, scale = self.recipe.weight, self.qdata, self.scale
+        if qdata is None or scale is None or spec is None or self.recipe.is_folded:
+            return None
+        has_one_per_output = spec.granularity in ("per_channel", "per_tensor") and scale.dtype == torch.float32
+        return (qdata, scale, spec.bits) if has_one_per_output else None
 
     def _epilogue(self, x: Tensor) -> Epilogue:
         dtype = self.result_dtype(x)

@@ -6,9 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioptq.quantize.integer.backend import Backend, Epilogue, FusingBackend
+from audioptq.quantize.integer.backend import Backend, Epilogue, FusingBackend, RequantizingBackend
 from audioptq.quantize.integer.reference import exact_product
+from audioptq.quantize.packing import pack
 from audioptq.quantize.primitives import qmax
+from audioptq.quantize.specs import WeightSpec
+from audioptq.quantize.weights import requantize
 
 TOKENS = 40
 # More than one block of a kernel's, whose sizes are powers of two, and no whole number of them.
@@ -39,11 +42,28 @@ def wrong_product(backend: Backend, device: torch.device, shape: tuple[int, int]
         found = _error(backend.product(x, x_scale, packed), exact, exact.abs(), TOLERANCE)
         if found is not None:
             return f"it multiplies {bits}-bit weights wrongly on this machine ({found})"
+        if isinstance(backend, RequantizingBackend) and _is_requantized_wrongly(backend, weight, x_scale, generator):
+            return "it requantizes weights wrongly on this machine"
         if isinstance(backend, FusingBackend):
             return _wrong_epilogue(backend, (x, x_scale, packed), exact, generator)
     except Exception as error:  # torch, a compiler and a driver have each their own for a kernel that is absent
         return f"its kernel fails on this machine: {(str(error).splitlines() or [type(error).__name__])[0]}"
     return None
+
+
+def _is_requantized_wrongly(
+    backend: RequantizingBackend, weight: Tensor, some: Tensor, generator: torch.Generator
+) -> bool:
+    """Whether the weight of some output channels, as 8 and 4 bits, comes out otherwise than step by step."""
+    rows = weight[: len(some)]
+    smooth = (0.1 + torch.rand(weight.shape[1], generator=generator)).half().to(weight.device)
+    for bits in (8, 4):
+        spec = WeightSpec(bits=bits)
+        qdata, scale = pack(rows.clamp(-qmax(bits), qmax(bits)), bits), (some / 100)[: len(rows)]
+        ours, expected = backend.requantize(qdata, scale, bits, smooth), requantize(qdata, scale, spec, smooth)
+        if not all(torch.equal(one, other) for one, other in zip(ours, expected, strict=True)):
+            return True
+    return False
 
 
 def _wrong_epilogue(

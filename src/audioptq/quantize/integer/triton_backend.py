@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from audioptq.quantize.integer.backend import Epilogue
-from audioptq.quantize.packing import pack
+from audioptq.quantize.packing import pack, unpack
 from audioptq.quantize.primitives import qmax
 
 # Of the branch's rank no more at a time: float32 products without tensor cores run out of registers.
@@ -57,6 +57,19 @@ class TritonBackend:
         divisors = x if smooth is None else smooth.contiguous()  # a kernel takes no None; it reads none then
         arguments = (x, divisors, integers, scales, channels, float(qmax(bits)), is_smoothed, block)
         _kernels().quantize_kernel[(tokens,)](*arguments)
+        return integers, scales
+
+    def requantize(self, qdata: Tensor, scale: Tensor, bits: int, smooth: Tensor) -> tuple[Tensor, Tensor]:
+        """One kernel, one read of the stored weight; 3 and 2 bits are unpacked before."""
+        outputs, channels = len(qdata), len(smooth)
+        is_packed = bits == 4 and channels % 2 == 0
+        stored = qdata.contiguous() if is_packed else unpack(qdata, bits, channels).contiguous()
+        integers = torch.empty(outputs, channels, dtype=torch.int8, device=qdata.device)
+        scales = torch.empty(outputs, 1, dtype=torch.float32, device=qdata.device)
+        _kernels().requantize_kernel[(outputs,)](
+            stored, scale.contiguous(), smooth.contiguous(), integers, scales, channels, float(qmax(8)),
+            is_packed, len(scale) > 1, 1 << (channels - 1).bit_length(),
+        )  # fmt: skip
         return integers, scales
 
     def product(self, x: Tensor, x_scale: Tensor, packed: PackedWeight) -> Tensor:

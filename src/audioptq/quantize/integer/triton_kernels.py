@@ -9,11 +9,21 @@ import triton.language as tl
 
 
 @triton.jit
+def quantized(value: tl.tensor, qmax: tl.tensor) -> tl.tensor:
+    """Integers of a block, and its scale `absmax / qmax`; halves round to even, as in `primitives`."""
+    scale = tl.div_rn(tl.max(tl.abs(value), axis=0), qmax)
+    scale = tl.where(scale == 0.0, 1.0, scale)
+    # Adding and taking away 1.5 * 2^23 leaves a float32 rounded to an integer, halves to even.
+    rounded = (tl.div_rn(value, scale) + 12582912.0) - 12582912.0
+    return tl.minimum(tl.maximum(rounded, -qmax), qmax).to(tl.int8), scale
+
+
+@triton.jit
 def quantize_kernel(
     x: tl.tensor, smooth: tl.tensor, integers: tl.tensor, scales: tl.tensor, channels: tl.tensor, qmax: tl.tensor,
     is_smoothed: tl.constexpr, block: tl.constexpr,
 ) -> None:  # fmt: skip
-    """One token of `x / smooth` (or of `x`) to int8 with the scale `absmax / qmax`; halves round to even, as in `primitives`."""
+    """One token of `x / smooth` (or of `x`) to int8 with a scale of its own."""
     token = tl.program_id(0).to(tl.int64)
     channel = tl.arange(0, block)
     there = channel < channels
@@ -21,13 +31,31 @@ def quantize_kernel(
     # Triton's own division is approximate, and would turn a step here and there.
     if is_smoothed:
         value = tl.div_rn(value, tl.load(smooth + channel, mask=there, other=1.0).to(tl.float32))
-    scale = tl.div_rn(tl.max(tl.abs(value), axis=0), qmax)
-    scale = tl.where(scale == 0.0, 1.0, scale)
-    # Adding and taking away 1.5 * 2^23 leaves a float32 rounded to an integer, halves to even.
-    rounded = (tl.div_rn(value, scale) + 12582912.0) - 12582912.0
-    rounded = tl.minimum(tl.maximum(rounded, -qmax), qmax)
-    tl.store(integers + token * channels + channel, rounded.to(tl.int8), mask=there)
+    rounded, scale = quantized(value, qmax)
+    tl.store(integers + token * channels + channel, rounded, mask=there)
     tl.store(scales + token, scale)
+
+
+@triton.jit
+def requantize_kernel(
+    weight: tl.tensor, stored_scale: tl.tensor, smooth: tl.tensor, integers: tl.tensor, scales: tl.tensor, channels: tl.tensor,
+    qmax: tl.tensor, is_packed: tl.constexpr, is_per_output: tl.constexpr, block: tl.constexpr,
+) -> None:  # fmt: skip
+    """One output channel of a stored weight times `smooth`, to int8 with a scale of its own; 4 bits are two to a byte."""
+    output = tl.program_id(0).to(tl.int64)
+    channel = tl.arange(0, block)
+    there = channel < channels
+    if is_packed:
+        byte = tl.arange(0, block // 2)
+        pair = tl.load(weight + output * (channels // 2) + byte, mask=byte < channels // 2, other=0).to(tl.int8)
+        stored = tl.interleave((pair << 4) >> 4, pair >> 4)
+    else:
+        stored = tl.load(weight + output * channels + channel, mask=there, other=0)
+    scale = tl.load(stored_scale + (output if is_per_output else 0))
+    value = stored.to(tl.float32) * scale * tl.load(smooth + channel, mask=there, other=0.0).to(tl.float32)
+    rounded, own = quantized(value, qmax)
+    tl.store(integers + output * channels + channel, rounded, mask=there)
+    tl.store(scales + output, own)
 
 
 @triton.jit
