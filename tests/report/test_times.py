@@ -1,7 +1,5 @@
 """Times per clip: the median over clips, and intervals that agree with draws made one by one."""
 
-import math
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,14 +31,15 @@ def test_weighted_medians_are_medians_of_the_repeated_values() -> None:
 
 
 def test_estimates_are_medians_over_clips_whatever_the_batches() -> None:
-    clips = pd.concat([clips_of("fp32", [0.4, 0.8, 0.5], [4, 4, 1]), clips_of("w8a8", [0.2, 0.3], [4, 3])])
+    fp32, w8a8 = [0.4, 0.8, 0.5, 0.7, 0.3, 0.6], [0.2, 0.3, 0.2, 0.1, 0.4, 0.3, 0.2]
+    clips = pd.concat([clips_of("fp32", fp32, [4, 4, 4, 4, 1, 1]), clips_of("w8a8", w8a8, [4] * 6 + [3])])
     table = time_columns(clips, ["fp32", "w8a8"], "fp32", plan())
-    assert table["seconds_per_clip"].tolist() == [np.median([0.4] * 4 + [0.8] * 4 + [0.5]), 0.2]
-    assert table.at["w8a8", "speedup"] == 0.5 / 0.2
+    assert table["seconds_per_clip"].tolist() == [np.median(np.repeat(fp32, [4, 4, 4, 4, 1, 1])), 0.2]
+    assert table.at["w8a8", "speedup"] == table.at["fp32", "seconds_per_clip"] / 0.2
     assert table.loc["fp32", ["speedup", "speedup_low", "speedup_high"]].tolist() == [1.0, 1.0, 1.0]
-    assert (table["seconds_per_clip_low"] <= table["seconds_per_clip"]).all()
-    assert (table["seconds_per_clip"] <= table["seconds_per_clip_high"]).all()
-    assert (table.loc["fp32", "seconds_per_clip_low"], table.loc["fp32", "seconds_per_clip_high"]) == (0.4, 0.8)
+    for name in ("seconds_per_clip", "speedup"):
+        assert (table[f"{name}_low"] <= table[name]).all()
+        assert (table[name] <= table[f"{name}_high"]).all()
 
 
 def test_intervals_cover_what_fresh_batches_would_give() -> None:
@@ -65,18 +64,21 @@ def test_the_same_batches_are_drawn_for_every_recipe() -> None:
 
 
 def test_batches_of_several_shards_and_seeds_are_several() -> None:
-    parts = [
-        clips_of("fp32", [0.1 * n], [2], seed, shard)
-        for n, (seed, shard) in enumerate([(0, "a"), (0, "b"), (1, "a")], 1)
-    ]
-    table = time_columns(pd.concat(parts), ["fp32"], "fp32", plan())
-    assert table.loc["fp32", list(COLUMNS[:3])].tolist() == pytest.approx([0.2, 0.1, 0.3])
+    where = [(seed, shard) for seed in (0, 1) for shard in ("a", "b", "c")]
+    parts = [clips_of("fp32", [0.1 * n], [2], seed, shard) for n, (seed, shard) in enumerate(where, 1)]
+    row = time_columns(pd.concat(parts), ["fp32"], "fp32", plan()).loc["fp32", list(COLUMNS[:3])]
+    assert row["seconds_per_clip"] == pytest.approx(0.35)
+    assert 0.1 <= row["seconds_per_clip_low"] < 0.35 < row["seconds_per_clip_high"] <= 0.6
 
 
-def test_one_batch_has_no_interval_and_no_clip_no_time() -> None:
-    table = time_columns(clips_of("fp32", [0.4], [3]), ["fp32", "absent"], "fp32", plan())
-    assert table.at["fp32", "seconds_per_clip"] == 0.4
-    assert math.isnan(table.at["fp32", "seconds_per_clip_low"])
+@pytest.mark.parametrize(("level", "enough"), [(0.95, 6), (0.5, 2), (0.9, 5)])
+def test_too_few_batches_have_no_interval_and_no_clip_no_time(level: float, enough: int) -> None:
+    few = clips_of("few", [0.4] * (enough - 1), [3] * (enough - 1))
+    clips = pd.concat([few, clips_of("fp32", [0.4] * enough, [3] * enough)])
+    table = time_columns(clips, ["fp32", "few", "absent"], "fp32", plan(level=level))
+    assert table.loc["fp32"].tolist() == pytest.approx([0.4, 0.4, 0.4, 1.0, 1.0, 1.0])
+    assert table.loc["few", ["seconds_per_clip", "speedup"]].tolist() == pytest.approx([0.4, 1.0])
+    assert table.loc["few", [name for name in COLUMNS if name.endswith(("low", "high"))]].isna().all()
     assert table.loc["absent"].isna().all()
     nothing = time_columns(clips_of("fp32", [], []), ["fp32", "absent"], "fp32", plan())
     assert nothing.isna().all(axis=None)

@@ -18,7 +18,8 @@ def time_columns(manifest: pd.DataFrame, recipes: Sequence[str], baseline: str, 
 
     What a clock has measured is a batch, whose clips have an equal share of its time, so batches are drawn (bootstrap); every
     recipe has the same ones drawn, as long as it has the same. An interval says how far the batches of this run agree. It does
-    not know whether the machine was slower while another recipe ran: `audioptq.bench` takes turns.
+    not know whether the machine was slower while another recipe ran: `audioptq.bench` takes turns. Few batches have no interval:
+    even the range of n values misses the median with a probability of 2^(1 - n), and a bootstrap is never wider.
 
     Args:
         manifest: Clips with `recipe`, `seed`, `listed_in`, `batch` and `seconds`.
@@ -27,17 +28,16 @@ def time_columns(manifest: pd.DataFrame, recipes: Sequence[str], baseline: str, 
         plan: Gives the draws.
 
     Returns:
-        A row for each recipe with `COLUMNS`; an interval is NaN where there is only one batch.
+        A row for each recipe with `COLUMNS`; an interval is NaN where there are too few batches (below 6 for 95 %).
     """
     medians = {recipe: _medians(manifest[manifest["recipe"] == recipe], plan) for recipe in recipes}
     rows = []
     for recipe in recipes:
-        seconds, gain = medians[recipe], medians[baseline] / medians[recipe]
+        seconds = medians[recipe]
+        # Drawn from too few batches of the other, a gain has no interval either.
+        gain = (medians[baseline] / seconds)[: min(len(medians[baseline]), len(seconds))]
         rows.append([*_with_interval(seconds, plan.level), *_with_interval(gain, plan.level)])
-    table = pd.DataFrame(rows, columns=list(COLUMNS), index=list(recipes))
-    if not math.isnan(table.at[baseline, "speedup"]):
-        table.loc[baseline, ["speedup", "speedup_low", "speedup_high"]] = 1.0
-    return table
+    return pd.DataFrame(rows, columns=list(COLUMNS), index=list(recipes))
 
 
 def weighted_medians(values: FloatArray, weights: FloatArray) -> FloatArray:
@@ -61,7 +61,7 @@ def _medians(clips: pd.DataFrame, plan: Plan) -> FloatArray:
     shard = [Path(path).name for path in clips["listed_in"]]
     batches = clips.assign(shard=shard).groupby(["seed", "shard", "batch"])["seconds"].agg(["first", "size"])
     sizes = batches["size"].to_numpy(float)[None, :]
-    if len(batches) > 1:
+    if 2.0 ** (1 - len(batches)) <= 1 - plan.level:
         sizes = np.concatenate([sizes, sizes * plan.draws([str(batch) for batch in batches.index])])
     return weighted_medians(batches["first"].to_numpy(float), sizes)
 
