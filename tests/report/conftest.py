@@ -189,7 +189,7 @@ def write_clips(folder, recipe, seed, clip_ids, captions, loss, silent) -> Path:
                 "clip_id": clip_id, "caption": captions[index], "reference_id": f"ref-{index // 2}", "seed": seed,
                 "path": f"{clip_id}.flac", "sample_rate": SAMPLE_RATE, "n_samples": len(time), "peak": 0.5, "gain": 1.0,
                 "clipped_fraction": 0.0, "status": "silent" if clip_id == silent else "ok",
-                "seconds": SECONDS.get(recipe, 0.35), "batch": 0, "sha256": file_digest(file),
+                "seconds": SECONDS.get(recipe, 0.35), "batch": index, "sha256": file_digest(file),
             }
         )  # fmt: skip
     path = folder / "shard-000.parquet"

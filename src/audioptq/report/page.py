@@ -150,11 +150,10 @@ def result_rows(
         for column, first in heads:
             cell = shown[column.name][recipe]
             word = verdicts.get((recipe, column.name), "")
-            under = (
-                shown[UNDER[column.name]][recipe].text + TIMES
-                if column.name in UNDER and cell.sort is not None
-                else cell.interval
-            )
+            under = cell.interval
+            if column.name in UNDER and cell.sort is not None:
+                ratio = shown[UNDER[column.name]][recipe]
+                under = f"{ratio.text}{TIMES}{f' ({ratio.interval})' if ratio.interval else ''}"
             cells.append(
                 {**vars(cell), "interval": under, "verdict": word, "sign": SIGNS.get(word, ""), "first": first}
             )
