@@ -1,4 +1,5 @@
 # How jobs that run on this machine start: forked from one process that has imported what they need; no rules.
+# The prefix takes scripts; a rule with `shell:` would lose the first word of its command to it.
 import secrets
 from collections import Counter
 from pathlib import Path
@@ -12,7 +13,6 @@ FORKSERVER = f"audioptq-{os.getpid()}-{secrets.token_hex(8)}"
 SNAKEMAKE_MODULES = ["snakemake.iocontainers", "snakemake.logging", "snakemake.script"]
 JOBS_ARE_FORKED = (
     workflow.is_main_process
-    and workflow.local_exec
     and forkserver.can_fork()
     and not workflow.deployment_settings.deployment_method  # containers have a Python of their own
 )
@@ -24,7 +24,8 @@ if JOBS_ARE_FORKED:
 
 def start_forkserver():
     """Starts the process that jobs are forked from, with what those import of which several run."""
-    if not JOBS_ARE_FORKED:
+    # Where jobs run is not known before a run begins. Without a server their commands do what they would without a prefix.
+    if not JOBS_ARE_FORKED or not workflow.local_exec or workflow.touch:
         return
     jobs = Counter(
         job.rule.script for job in workflow.dag.needrun_jobs() if job.rule.script

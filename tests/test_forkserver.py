@@ -1,7 +1,9 @@
 """A forked job is to Snakemake what a process of its own would be, and nothing of it outlives what it belongs to."""
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -36,8 +38,11 @@ if mode == "thread":
 if mode == "killed": os.kill(os.getpid(), 9)
 if mode == "terminated": os.kill(os.getpid(), 15)
 if mode == "sleep":
-    print(os.getpid(), flush=True)
-    import time; time.sleep(600)
+    import time
+    try:
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+    finally: time.sleep(0.5); print("put in order", file=sys.stderr)
 """
 # Starts a server as a driver does, says which, and stays.
 DRIVER = """
@@ -50,10 +55,10 @@ time.sleep(600)
 
 
 @contextmanager
-def driver(address: str, *imports: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def driver(address: str, *imports: str, code: str = DRIVER) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A driver, and the number of its server, as soon as that answers."""
     process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, address, *imports], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, address, *imports], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         server = int(process.stdout.readline())
@@ -141,7 +146,7 @@ def test_jobs_run_side_by_side(address: str, job: Path) -> None:
         assert is_there(pid)
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_a_job_ends_with_the_process_that_stands_for_it(address: str, job: Path, end: int) -> None:
     with driver(address):
         process = start(address, job, "sleep")
@@ -171,10 +176,12 @@ def test_ctrl_c_ends_jobs_and_not_the_server(address: str, job: Path) -> None:
         process = start(address, job, "sleep")
         process.stdout.readline()
         pid = int(process.stdout.readline())
-        os.kill(server, signal.SIGINT)
-        os.kill(pid, signal.SIGINT)
+        for each in (process.pid, server, pid):  # as a terminal does
+            os.kill(each, signal.SIGINT)
         assert process.wait(SECONDS) == -signal.SIGINT
-        assert "KeyboardInterrupt" in process.stderr.read()
+        errors = process.stderr.read()
+        assert "KeyboardInterrupt" in errors
+        assert "put in order" in errors, "the job was killed before it had ended"
         assert is_there(server)
 
 
@@ -225,4 +232,39 @@ with socket.socket(socket.AF_UNIX) as server:
         answer = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
         # Their client trusts no other user's server, and the server hangs up on them.
         assert answer.stdout.splitlines() == ["None", "b''"], answer.stderr
+        assert start(address, job, "3").wait(SECONDS) == 3
+
+
+def test_a_job_that_cannot_be_forked_starts_on_its_own(address: str, job: Path) -> None:
+    # Stands for a server that has no room for one more process: it listens, and hangs up.
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0{address}")
+        listener.listen()
+        process = start(address, job, "3")
+        client, _ = listener.accept()
+        client.recv(4)
+        client.close()
+        output, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 3
+        assert " __main__ " in output
+
+
+def test_what_is_no_script_is_left_alone(address: str, tmp_path: Path) -> None:
+    with driver(address):
+        command = f"{forkserver.prefix(address)}{shutil.which('env')} echo one word"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path)
+        assert (done.stdout, done.returncode) == ("one word\n", 0)
+
+
+def test_a_full_server_loses_one_job_and_no_other(address: str, job: Path) -> None:
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))\n{DRIVER}"
+    with driver(address, code=limited):
+        waiting = [start(address, job, "sleep") for _ in range(12)]
+        for process in waiting:
+            process.stdout.readline()
+        pids = [int(process.stdout.readline()) for process in waiting]
+        assert all(map(is_there, pids))
+        for process in waiting:
+            process.kill()
+        until(lambda: not any(map(is_there, pids)))
         assert start(address, job, "3").wait(SECONDS) == 3

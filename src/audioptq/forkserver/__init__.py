@@ -18,7 +18,11 @@ SERVER = f"{__name__}.server"
 
 def can_fork() -> bool:
     """Whether this system can: Linux, which ends a process with its parent and names sockets without files."""
-    return sys.platform == "linux" and hasattr(os, "pidfd_open")
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # another system, or a kernel before 5.3
+        return False
+    return sys.platform == "linux"
 
 
 def prefix(address: str) -> str:

@@ -13,6 +13,8 @@ import socket
 import struct
 import sys
 
+# The server's first byte; the job's status follows.
+FORKED = b"+"
 SERVER_ENDED = """
 Error: the process that starts this run's jobs ended (killed, or out of memory?), and this job with it. Run the same command
 again: what is finished is kept.
@@ -21,7 +23,8 @@ again: what is finished is kept.
 
 def main(address: str, *command: str) -> int:
     """Runs a job in the server, or replaces this process by `command`."""
-    server = _connect(address)
+    # Only a script can be forked.
+    server = _connect(address) if command[1:] and command[1].endswith(".py") else None
     if server is None:
         os.execv(command[0], command)
     job = {"command": command[1:], "folder": os.getcwd(), "environment": dict(os.environ)}
@@ -29,6 +32,14 @@ def main(address: str, *command: str) -> int:
     try:
         socket.send_fds(server, [struct.pack("!I", len(content))], [0, 1, 2])
         server.sendall(content)
+        is_forked = server.recv(1) == FORKED
+    except ConnectionError:
+        is_forked = False
+    if not is_forked:  # the server has just ended, or had no room for one more process
+        os.execv(command[0], command)
+    # Ctrl-C reaches the job as well, which has things to put in order; this ends when that has ended.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
         answer = server.recv(16)
     except ConnectionError:
         answer = b""
@@ -57,6 +68,4 @@ def _connect(address: str) -> "socket.socket | None":
 
 
 if __name__ == "__main__":
-    # Ctrl-C reaches the job too, which has more to say about it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(main(*sys.argv[1:]))

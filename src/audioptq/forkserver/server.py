@@ -22,6 +22,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
+
+from audioptq.forkserver.client import FORKED
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 SECONDS_TO_ASK = 10.0
@@ -48,10 +51,10 @@ class Job:
     streams: Sequence[int]
     server: int
 
-    def run(self, set_by_imports: Mapping[str, str]) -> None:
+    def run(self, set_by_imports: Mapping[str, str], on_interrupt: Any) -> None:
         """Makes this process the job's, whose imports set variables of the environment in the server."""
         _end_with(self.server)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, on_interrupt)
         for number, stream in enumerate(self.streams):
             os.dup2(stream, number)
             os.close(stream)
@@ -67,7 +70,7 @@ class Job:
 def main(address: str, driver: int, imports: Sequence[str]) -> None:
     """Imports, then forks jobs until the driver ends."""
     _end_with(driver)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver and the jobs
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver and the jobs
     gc.disable()  # as in `audioptq.job`
     before = dict(os.environ)
     for name in imports:
@@ -78,12 +81,14 @@ def main(address: str, driver: int, imports: Sequence[str]) -> None:
     if obstacle is not None:
         print(f"jobs are not forked, and start on their own: {obstacle}", file=sys.stderr, flush=True)
         return
+    sys.stdout.flush()  # what imports have printed is theirs, and no job's
+    sys.stderr.flush()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"\0{address}")
         listener.listen(64)
         job = serve(listener)
     # In its own process. One that fails leaves through Python's usual end.
-    job.run({name: value for name, value in os.environ.items() if before.get(name) != value})
+    job.run({name: value for name, value in os.environ.items() if before.get(name) != value}, on_interrupt)
     _end()
 
 
@@ -124,17 +129,44 @@ def serve(listener: socket.socket) -> Job:
             client, _ = listener.accept()
             try:
                 job = _ask(client)
-            except (OSError, ValueError):  # another user's, or killed before it had said what it wants
+                forked = _fork(job)
+            except (
+                OSError,
+                ValueError,
+            ):  # another user's, killed before it had said what it wants, or no room for more
                 client.close()
                 continue
-            pid = os.fork()
-            if pid == 0:
+            if forked is None:
                 for other in (*jobs, client):
                     other.close()
+                for sibling in jobs.values():
+                    os.close(sibling.ended)
                 return job
+            jobs[client] = forked
+            with suppress(OSError):
+                client.sendall(FORKED)
+
+
+def _fork(job: Job) -> Process | None:
+    """A process of the job's own; None in that process.
+
+    Raises:
+        OSError: If there can be no more processes or files.
+    """
+    try:
+        pid = os.fork()
+        if pid == 0:
+            return None
+        try:
+            return Process(pid, os.pidfd_open(pid))
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+    finally:
+        if os.getpid() == job.server:
             for stream in job.streams:
                 os.close(stream)
-            jobs[client] = Process(pid, os.pidfd_open(pid))
 
 
 def _ask(client: socket.socket) -> Job:
