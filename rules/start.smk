@@ -1,5 +1,5 @@
 # How jobs that run on this machine start: forked from one process that has imported what they need; no rules.
-# The prefix takes scripts; a rule with `shell:` would lose the first word of its command to it.
+# The prefix takes scripts alone: a shell command of several words or lines would not survive it.
 import secrets
 from collections import Counter
 from pathlib import Path
