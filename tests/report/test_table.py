@@ -183,6 +183,7 @@ def test_markdown_marks_and_intervals(built):
     assert "<u>3.01</u> <sub>" in rows["w8a8\\_sqd"]
     assert len({line.count(" | ") for line in lines}) == 1
     assert "not comparable with published" in (folder / "table.md").read_text().splitlines()[-1]
+    assert "the median over clips, its interval of draws of batches." in (folder / "table.md").read_text()
 
 
 HOSTILE_NAME = "a|b_c&d%e$f#g{h}~i^j\\k<script>"

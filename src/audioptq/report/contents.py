@@ -37,7 +37,8 @@ def table_note(inputs: ReportInputs, results: Results) -> str:
         "bootstrap draws of clips, captions of one reference drawn together. Best in bold, second best underlined."
     ]
     if results.table["seconds_per_clip"].notna().any():
-        parts.append("Time is the median over clips.")
+        has_interval = results.table["seconds_per_clip_low"].notna().any()
+        parts.append(f"Time is the median over clips{', its interval of draws of batches' if has_interval else ''}.")
     return " ".join(parts)
 
 
