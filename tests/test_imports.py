@@ -146,6 +146,10 @@ def test_a_scripts_files_are_found_directly_and_through_others(tmp_path):
     assert relative(library_files(script)) == {"__init__.py", "errors.py", "prompts/__init__.py", "prompts/table.py"}
     script.write_text("import numpy\nimport audioptq_else\n")
     assert library_files(script) == []
+    script.write_text("from audioptq.quantize.integer.native import Native")
+    assert relative(library_files(script)) >= {
+        f"quantize/integer/native/{name}" for name in ("library.py", "kernels.cpp", "tiles.h", "rows.h")
+    }
 
 
 @pytest.mark.parametrize(

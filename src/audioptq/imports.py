@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+# Sources of kernels, which no import statement names.
+COMPILED = (".cpp", ".h")
 
 
 def library_files(script: str | Path) -> list[str]:
@@ -22,7 +24,8 @@ def library_files(script: str | Path) -> list[str]:
         for path in _imported(waiting.pop()):
             if path not in found:
                 found.add(path)
-                waiting.append(path)
+                if path.suffix == ".py":
+                    waiting.append(path)
     return sorted(str(path) for path in found)
 
 
@@ -54,10 +57,16 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _module_files(name: str) -> list[Path]:
-    """Files of `audioptq.a.b`: the module's own and the `__init__` of every package around it."""
+    """Files of `audioptq.a.b`: the module's own, the `__init__` of every package around it, and what is compiled beside these."""
     parts = name.split(".")
     if parts[0] != "audioptq":
         return []
     inits = [PACKAGE.joinpath(*parts[1:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
     module = PACKAGE.joinpath(*parts[1:]).with_suffix(".py") if len(parts) > 1 else inits[0]
-    return [path for path in (*inits, module) if path.is_file()]
+    found = [path for path in (*inits, module) if path.is_file()]
+    return found + [path for init in inits for path in _compiled_beside(init.parent)]
+
+
+@cache
+def _compiled_beside(folder: Path) -> tuple[Path, ...]:
+    return tuple(path for path in folder.glob("*") if path.suffix in COMPILED)

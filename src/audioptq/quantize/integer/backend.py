@@ -37,13 +37,16 @@ class Backend(Protocol):
         """
         ...
 
-    def quantize_tokens(self, x: Tensor, smooth: Tensor | None, bits: int) -> tuple[Tensor, Tensor]:
-        """`x / smooth` quantized with one scale per token, which `quantize_tokens` of this module does step by step.
+    def quantize_tokens(
+        self, x: Tensor, smooth: Tensor | None, bits: int, scale: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`x / smooth` quantized, which `quantize_tokens` of this module does step by step.
 
         Args:
             x: Float `[tokens, in]`.
             smooth: `[in]`, or None.
             bits: Width of the integers.
+            scale: Of all tokens, float32, one value, as calibration found it; None for one per token, from its range.
 
         Returns:
             int8 `[tokens, in]`, and the scales, float32 `[tokens, 1]`.
@@ -113,9 +116,31 @@ class RequantizingBackend(Backend, Protocol):
         ...
 
 
-def quantize_tokens(x: Tensor, smooth: Tensor | None, bits: int) -> tuple[Tensor, Tensor]:
+@runtime_checkable
+class StoredBackend(Backend, Protocol):
+    """A backend whose product starts from the stored weight, of which nothing has to be made before.
+
+    Attributes:
+        stored_bits: Widths of stored weights that it reads.
+    """
+
+    stored_bits: tuple[int, ...]
+
+    def prepare_stored(self, qdata: Tensor, scale: Tensor, bits: int, smooth: Tensor | None) -> Any:
+        """What `product` takes, for a whole weight that has float32 scales per output channel, or one.
+
+        Args:
+            qdata: As stored, `[out, bytes]`.
+            scale: As stored, float32 `[out, 1]` or `[1, 1]`.
+            bits: Width of what is stored, one of `stored_bits`.
+            smooth: `[in]`, for the weight that `weights.requantize` makes; None for the stored one itself.
+        """
+        ...
+
+
+def quantize_tokens(x: Tensor, smooth: Tensor | None, bits: int, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """See `Backend.quantize_tokens`; the very steps of the simulated form, so that the integers are the same."""
     if smooth is not None:
         x = x / smooth.to(x.dtype)
-    scale = choose_scale(PerToken().absmax(x), bits)
-    return quantize(x, scale, bits), scale.float()
+    chosen = choose_scale(PerToken().absmax(x), bits) if scale is None else scale.to(x.dtype).expand(len(x), 1)
+    return quantize(x, chosen, bits), chosen.float()

@@ -29,9 +29,11 @@ class IntMm:
         """Pads both dimensions; the kernel takes the transpose as a view."""
         return _padded(weight.contiguous()), scale
 
-    def quantize_tokens(self, x: Tensor, smooth: Tensor | None, bits: int) -> tuple[Tensor, Tensor]:
+    def quantize_tokens(
+        self, x: Tensor, smooth: Tensor | None, bits: int, scale: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Step by step."""
-        return quantize_tokens(x, smooth, bits)
+        return quantize_tokens(x, smooth, bits, scale)
 
     def product(self, x: Tensor, x_scale: Tensor, packed: tuple[Tensor, Tensor]) -> Tensor:
         """int32 sums, then both scales."""

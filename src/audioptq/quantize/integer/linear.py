@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioptq.quantize.integer.backend import Backend, Epilogue, FusingBackend, RequantizingBackend
+from audioptq.quantize.integer.backend import Backend, Epilogue, FusingBackend, RequantizingBackend, StoredBackend
 from audioptq.quantize.linear import BUFFERS, QuantLinear
 from audioptq.quantize.primitives import quantize
 from audioptq.quantize.weights import EVERY
@@ -35,13 +35,17 @@ class IntegerLinear(QuantLinear):
         self.keep = keep
         self.is_fused = isinstance(backend, FusingBackend)
         self.is_requantizing = isinstance(backend, RequantizingBackend)
+        stored = self._stored()
+        self.is_from_stored = (
+            isinstance(backend, StoredBackend) and stored is not None and stored[2] in backend.stored_bits
+        )
         self._packed: tuple[int, Any] | None = None
 
     @property
     def is_packed_anew(self) -> bool:
         """Whether the weight is packed at each call though it stays the same, so that keeping it takes memory and saves time."""
         is_on_cpu = next(self.buffers()).device.type == "cpu"
-        return self.repeats_rows and is_on_cpu and not self.is_small and not self.keep
+        return self.repeats_rows and is_on_cpu and not (self.is_small or self.keep or self.is_from_stored)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[batch, ..., in]` -> `[batch, ..., out]`."""
@@ -71,16 +75,16 @@ class IntegerLinear(QuantLinear):
 
     def integer_weight(self, row: int, channels: slice = EVERY) -> tuple[Tensor, Tensor]:
         """See `QuantLinear.integer_weight`; in one kernel where the backend has one."""
-        stored = self._requantizable() if self.is_requantizing and channels == EVERY else None
-        if stored is None or self.smooth_scale is None:
+        stored = self._stored() if self.is_requantizing and channels == EVERY else None
+        if stored is None or self.smooth_scale is None or self.recipe.is_folded:
             return super().integer_weight(row, channels)
         found: tuple[Tensor, Tensor] = self.backend.requantize(*stored, self.smooth_scale[row])  # type: ignore[attr-defined]
         return found
 
-    def _requantizable(self) -> tuple[Tensor, Tensor, int] | None:
-        """A stored weight that smoothing makes anew, its float32 scales per output channel (or one), and its bits."""
+    def _stored(self) -> tuple[Tensor, Tensor, int] | None:
+        """A stored weight, its float32 scales per output channel (or one), and its bits."""
         spec, qdata, scale = self.recipe.weight, self.qdata, self.scale
-        if qdata is None or scale is None or spec is None or self.recipe.is_folded:
+        if qdata is None or scale is None or spec is None:
             return None
         has_one_per_output = spec.granularity in ("per_channel", "per_tensor") and scale.dtype == torch.float32
         return (qdata, scale, spec.bits) if has_one_per_output else None
@@ -96,9 +100,10 @@ class IntegerLinear(QuantLinear):
         """int8 `[tokens, in]` and float32 `[tokens, 1]` of an input `[batch, ..., in]`."""
         spec = self.recipe.activation
         assert spec is not None, "checked by whoever chose the backend"
-        if spec.granularity == "per_token":
+        if spec.granularity == "per_token" or self.act_scale is not None:
             smooth = None if self.smooth_scale is None else self.smooth_scale[row]
-            return self.backend.quantize_tokens(x.flatten(0, -2), smooth, spec.bits)
+            scale = None if self.act_scale is None else self.act_scale[row]
+            return self.backend.quantize_tokens(x.flatten(0, -2), smooth, spec.bits, scale)
         x = self.smoothed(x, row)
         scale = self.activation_scale(x, row, spec)
         per_token = scale.float().expand(*x.shape[:-1], 1).reshape(-1, 1)
@@ -107,12 +112,20 @@ class IntegerLinear(QuantLinear):
     def _packed_weight(self, row: int) -> Any:
         if self._packed is not None and self._packed[0] == row:
             return self._packed[1]
-        weight, scale = self.integer_weight(row)
-        per_output = scale.expand(self.out_features, 1).flatten().float()
-        packed = self.backend.prepare(weight, per_output, self.compute_spec.bits)
+        packed = self._prepared(row)
         if self.repeats_rows and not self.is_packed_anew:
             self._packed = (row, packed)
         return packed
+
+    def _prepared(self, row: int) -> Any:
+        stored = self._stored() if self.is_from_stored else None
+        if stored is not None:
+            is_made_anew = self.smooth_scale is not None and not self.recipe.is_folded
+            smooth = self.smooth_scale[row] if is_made_anew else None  # type: ignore[index]
+            return self.backend.prepare_stored(*stored, smooth)  # type: ignore[attr-defined]
+        weight, scale = self.integer_weight(row)
+        per_output = scale.expand(self.out_features, 1).flatten().float()
+        return self.backend.prepare(weight, per_output, self.compute_spec.bits)
 
     def _apply(self, *args: object, **kwargs: object) -> "IntegerLinear":
         self._packed = None

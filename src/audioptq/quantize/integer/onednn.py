@@ -41,9 +41,11 @@ class OneDnn:
         packed = torch.ops.onednn.qlinear_prepack(weight, None)
         return PackedWeight(packed, scale.contiguous(), torch.zeros(len(scale), dtype=torch.int64))
 
-    def quantize_tokens(self, x: Tensor, smooth: Tensor | None, bits: int) -> tuple[Tensor, Tensor]:
+    def quantize_tokens(
+        self, x: Tensor, smooth: Tensor | None, bits: int, scale: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Step by step."""
-        return quantize_tokens(x, smooth, bits)
+        return quantize_tokens(x, smooth, bits, scale)
 
     def product(self, x: Tensor, x_scale: Tensor, packed: PackedWeight) -> Tensor:
         """The kernel applies the weight's scales; the tokens' follow in place."""

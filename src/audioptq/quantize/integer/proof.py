@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioptq.quantize.integer.backend import Backend, Epilogue, FusingBackend, RequantizingBackend
+from audioptq.quantize.integer.backend import Backend, Epilogue, FusingBackend, RequantizingBackend, StoredBackend
 from audioptq.quantize.integer.reference import exact_product
 from audioptq.quantize.packing import pack
 from audioptq.quantize.primitives import qmax
@@ -44,6 +44,10 @@ def wrong_product(backend: Backend, device: torch.device, shape: tuple[int, int]
             return f"it multiplies {bits}-bit weights wrongly on this machine ({found})"
         if isinstance(backend, RequantizingBackend) and _is_requantized_wrongly(backend, weight, x_scale, generator):
             return "it requantizes weights wrongly on this machine"
+        if isinstance(backend, StoredBackend):
+            found = _wrong_stored(backend, weight, (x, x_scale), generator)
+            if found is not None:
+                return found
         if isinstance(backend, FusingBackend):
             return _wrong_epilogue(backend, (x, x_scale, packed), exact, generator)
     except Exception as error:  # torch, a compiler and a driver have each their own for a kernel that is absent
@@ -56,7 +60,7 @@ def _is_requantized_wrongly(
 ) -> bool:
     """Whether the weight of some output channels, as 8 and 4 bits, comes out otherwise than step by step."""
     rows = weight[: len(some)]
-    smooth = (0.1 + torch.rand(weight.shape[1], generator=generator)).half().to(weight.device)
+    smooth = _smoothing(weight, generator)
     for bits in (8, 4):
         spec = WeightSpec(bits=bits)
         qdata, scale = pack(rows.clamp(-qmax(bits), qmax(bits)), bits), (some / 100)[: len(rows)]
@@ -64,6 +68,27 @@ def _is_requantized_wrongly(
         if not all(torch.equal(one, other) for one, other in zip(ours, expected, strict=True)):
             return True
     return False
+
+
+def _wrong_stored(
+    backend: StoredBackend, weight: Tensor, tokens: tuple[Tensor, Tensor], generator: torch.Generator
+) -> str | None:
+    """As `wrong_product`, of products that start from the stored weight, as it is and smoothed."""
+    x, x_scale = tokens
+    smooth = _smoothing(weight, generator)
+    scale = _powers((len(weight), 1), generator).to(weight.device) / 100
+    for bits in backend.stored_bits:
+        stored = weight.clamp(-qmax(bits), qmax(bits))
+        qdata = pack(stored, bits)
+        for factors in (None, smooth):
+            made = (stored, scale) if factors is None else requantize(qdata, scale, WeightSpec(bits=bits), factors)
+            exact = exact_product(x, made[0]) * made[1].double().T * x_scale.double()
+            y = backend.product(x, x_scale, backend.prepare_stored(qdata, scale, bits, factors))
+            found = _error(y, exact, exact.abs(), TOLERANCE)
+            if found is not None:
+                kind = "stored" if factors is None else "smoothed"
+                return f"it multiplies {kind} {bits}-bit weights wrongly on this machine ({found})"
+    return None
 
 
 def _wrong_epilogue(
@@ -106,6 +131,11 @@ def _trial(rows: int, columns: int, largest: int, generator: torch.Generator) ->
     count = min(rows, len(extremes))
     values[:count] = extremes[:count]
     return values
+
+
+def _smoothing(weight: Tensor, generator: torch.Generator) -> Tensor:
+    """A smoothing vector `[in]` as it is stored."""
+    return (0.1 + torch.rand(weight.shape[1], generator=generator)).half().to(weight.device)
 
 
 def _powers(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -19,9 +19,11 @@ class Reference:
         """Keeps both as they are."""
         return weight, scale
 
-    def quantize_tokens(self, x: Tensor, smooth: Tensor | None, bits: int) -> tuple[Tensor, Tensor]:
+    def quantize_tokens(
+        self, x: Tensor, smooth: Tensor | None, bits: int, scale: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Step by step."""
-        return quantize_tokens(x, smooth, bits)
+        return quantize_tokens(x, smooth, bits, scale)
 
     def product(self, x: Tensor, x_scale: Tensor, packed: tuple[Tensor, Tensor]) -> Tensor:
         """The exact sum, rounded to float32 once, then scaled."""

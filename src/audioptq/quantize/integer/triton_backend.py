@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioptq.quantize.integer.backend import Epilogue
+from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
 from audioptq.quantize.packing import pack, unpack
 from audioptq.quantize.primitives import qmax
 
@@ -46,8 +46,12 @@ class TritonBackend:
         is_packed = bits <= 4 and weight.shape[1] % 2 == 0
         return PackedWeight(pack(weight, 4) if is_packed else weight.contiguous(), scale.contiguous(), is_packed)
 
-    def quantize_tokens(self, x: Tensor, smooth: Tensor | None, bits: int) -> tuple[Tensor, Tensor]:
-        """One kernel, one read of `x`."""
+    def quantize_tokens(
+        self, x: Tensor, smooth: Tensor | None, bits: int, scale: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One kernel, one read of `x`; with a given scale step by step."""
+        if scale is not None:
+            return quantize_tokens(x, smooth, bits, scale)
         x = x.contiguous()
         tokens, channels = x.shape
         integers = torch.empty(tokens, channels, dtype=torch.int8, device=x.device)

@@ -34,7 +34,10 @@ def use_integer(module: nn.Module, backend: str = AUTO, *, keep: bool = False) -
         if reason is None:
             device = next(layer.buffers()).device
             shape = (layer.out_features, layer.in_features)
-            chosen, reason = choose_backend(backend, device, shape, layer.compute_spec.bits)
+            # What is made for one timestep is packed for it, and so is a large weight on a CPU, for each call.
+            is_anew = not layer.repeats_rows or (device.type == "cpu" and not layer.is_small and not keep)
+            bits = layer.compute_spec.bits
+            chosen, reason = choose_backend(backend, device, shape, bits, is_packed_anew=is_anew)
         if chosen is not None:
             set_module(module, name, IntegerLinear(layer, chosen, keep=keep))
         rows.append({"layer": name, "backend": chosen.name if chosen else None, "reason": reason or None})

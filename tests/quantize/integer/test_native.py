@@ -1,0 +1,218 @@
+"""The C++ kernels against torch's steps and exact products, and what happens where they cannot be made."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from audioptq.calibrate.act_stats import LayerStats
+from audioptq.quantize import LayerRecipe, TimestepClock, quantize_linear
+from audioptq.quantize.integer import IntegerLinear
+from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
+from audioptq.quantize.integer.native import Native, library
+from audioptq.quantize.integer.native.library import FLAGS, INSTRUCTIONS, NoLibrary, compile_to, load
+from audioptq.quantize.integer.reference import Reference, exact_product
+from audioptq.quantize.packing import pack
+from audioptq.quantize.specs import WeightSpec
+from audioptq.quantize.weights import requantize
+
+CPU = torch.device("cpu")
+needs_kernels = pytest.mark.skipif(Native().refusal(CPU) is not None, reason=f"native: {Native().refusal(CPU)}")
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """No library is loaded, and the cache is empty."""
+    load.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield tmp_path / "cache" / "audioptq"
+    load.cache_clear()
+
+
+@needs_kernels
+@pytest.mark.parametrize("channels", [1, 7, 64, 1000])
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("is_smoothed", [True, False])
+@pytest.mark.parametrize("is_given", [True, False])
+def test_tokens_are_quantized_to_the_same_integers_as_step_by_step(channels, bits, is_smoothed, is_given):
+    generator = torch.Generator().manual_seed(channels)
+    x = torch.randn(9, channels, generator=generator) * torch.logspace(-3, 3, 9)[:, None]
+    x[2] = 0
+    smooth = (0.1 + torch.rand(channels, generator=generator)).half() if is_smoothed else None
+    scale = torch.tensor(0.02) if is_given else None
+    ours, theirs = Native().quantize_tokens(x, smooth, bits, scale), quantize_tokens(x, smooth, bits, scale)
+    assert torch.equal(ours[0], theirs[0])
+    assert torch.equal(ours[1], theirs[1])
+
+
+@needs_kernels
+def test_halves_round_to_even():
+    x = torch.tensor([[127.0, 0.5, 1.5, 2.5, -0.5, -1.5, 126.5]])
+    assert Native().quantize_tokens(x, None, 8)[0].tolist() == [[127, 0, 2, 2, 0, -2, 126]]
+
+
+@needs_kernels
+@pytest.mark.parametrize("at", [0, 5, 63])
+def test_a_nan_makes_its_token_nan_and_no_other(at):
+    x = torch.ones(3, 64)
+    x[1, at] = float("nan")
+    backend = Native()
+    weight = backend.prepare(torch.ones(4, 64, dtype=torch.int8), torch.ones(4), 8)
+    y = backend.product(*backend.quantize_tokens(x, None, 8), weight)
+    assert y.isnan().all(1).tolist() == [False, True, False]
+
+
+@needs_kernels
+@pytest.mark.parametrize("tokens", [1, 6, 13])
+@pytest.mark.parametrize(("outputs", "channels"), [(1, 1), (3, 5), (16, 32), (33, 67), (70, 1536)])
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("is_smoothed", [True, False])
+@pytest.mark.parametrize("has_one_scale", [True, False])
+def test_products_of_stored_weights_are_exact(tokens, outputs, channels, bits, is_smoothed, has_one_scale):
+    generator = torch.Generator().manual_seed(outputs)
+    largest = 2 ** (bits - 1) - 1
+    stored = torch.randint(-largest, largest + 1, (outputs, channels), dtype=torch.int8, generator=generator)
+    stored[0] = largest  # with the largest activations: where sums of 16 bits would overflow first
+    x = torch.randint(-127, 128, (tokens, channels), dtype=torch.int8, generator=generator)
+    x[0] = 127
+    x_scale = torch.rand(tokens, 1, generator=generator)
+    scale = torch.rand(1 if has_one_scale else outputs, 1, generator=generator)
+    smooth = (0.1 + torch.rand(channels, generator=generator)).half() if is_smoothed else None
+    backend, qdata = Native(), pack(stored, bits)
+    made = requantize(qdata, scale, WeightSpec(bits=bits), smooth) if is_smoothed else (stored, scale)
+    exact = exact_product(x, made[0]) * made[1].double().T * x_scale.double()
+    y = backend.product(x, x_scale, backend.prepare_stored(qdata, scale, bits, smooth))
+    assert (y - exact).abs().le(2.0**-22 * exact.abs()).all()  # four roundings of float32
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_branch_and_bias_are_added(dtype):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(-127, 128, (7, 20), dtype=torch.int8, generator=generator)
+    weight = torch.randint(-127, 128, (18, 20), dtype=torch.int8, generator=generator)
+    x_scale, scale, bias = torch.rand(7, 1), torch.rand(18), torch.randn(18)
+    inner, factor = torch.randn(7, 3, generator=generator).to(dtype), torch.randn(18, 3, generator=generator).half()
+    backend = Native()
+    y = backend.fused_product(x, x_scale, backend.prepare(weight, scale, 8), Epilogue(inner, factor, bias, dtype))
+    exact = exact_product(x, weight) * scale * x_scale + inner.double() @ factor.to(dtype).double().T + bias
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.double(), exact, rtol=1e-5 if dtype == torch.float32 else 2.0**-7, atol=1e-3)
+
+
+@needs_kernels
+@pytest.mark.parametrize("weight", [{"bits": 8}, {"bits": 4}, {"bits": 3}, {"bits": 4, "granularity": "per_tensor"}])
+@pytest.mark.parametrize("activation", [{"bits": 8}, {"bits": 8, "range": "static"}])
+@pytest.mark.parametrize("kind", ["static", "timestep"])
+def test_a_layer_computes_what_it_does_by_the_reference(weight, activation, kind):
+    generator = torch.Generator().manual_seed(6)
+    smoothing = {"kind": kind, "alpha": 0.5} | ({"form": "stored"} if kind == "timestep" else {})
+    recipe = LayerRecipe.from_config({"weight": weight, "activation": activation, "smoothing": smoothing}, "layer")
+    absmax = 0.1 + torch.rand(3 if kind == "timestep" else 1, 24, generator=generator)
+    clock = TimestepClock([9.0, 3.0, 1.0])
+    layer, _ = quantize_linear(nn.Linear(24, 10), recipe, LayerStats(absmax, -absmax, absmax), clock)
+    ours, plain = IntegerLinear(layer, Native()), IntegerLinear(layer, Reference())
+    x = torch.randn(2, 5, 24, generator=generator)
+    for sigma in (9.0, 3.0, 1.0):
+        clock.set_sigma(sigma)
+        assert torch.equal(ours(x), plain(x))
+
+
+@needs_kernels
+def test_a_large_weight_that_is_read_as_it_is_stored_is_never_packed():
+    recipe = LayerRecipe.from_config({"weight": {"bits": 4}, "activation": {"bits": 8}}, "layer")
+    layer, _ = quantize_linear(nn.Linear(1024, 1536), recipe, None)
+    assert IntegerLinear(layer, Reference()).is_packed_anew
+    native = IntegerLinear(layer, Native())
+    native(torch.randn(1, 2, 1024))
+    assert not native.is_packed_anew
+    assert native._packed[1].qdata.data_ptr() == layer.qdata.data_ptr()
+
+
+THREADS = """
+import os
+import torch
+from audioptq.quantize.integer.native import Native
+
+torch.set_num_threads(2)
+a, backend = torch.ones(600, 600), Native()
+a @ a
+torch.softmax(a, 0)
+before = len(os.listdir("/proc/self/task"))
+weight = backend.prepare(torch.ones(600, 600, dtype=torch.int8), torch.ones(600), 8)
+backend.product(*backend.quantize_tokens(a, None, 8), weight)
+print(before, len(os.listdir("/proc/self/task")))
+"""
+
+
+@needs_kernels
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in Linux's /proc")
+def test_the_kernels_threads_are_torchs_own():
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert 2 <= before == after
+
+
+@needs_kernels
+def test_the_library_is_compiled_once_and_kept(fresh, monkeypatch):
+    load()
+    (kept,) = fresh.iterdir()
+    assert kept.name.startswith(f"kernels-{library.instructions()}-")
+    load.cache_clear()
+    monkeypatch.setattr(library, "compile_to", lambda *_: pytest.fail("compiled again"))
+    load()
+
+
+@needs_kernels
+def test_a_damaged_library_is_made_anew(fresh, monkeypatch, tmp_path):
+    load()
+    (name,) = os.listdir(fresh)
+    # Elsewhere: what was loaded under a path once is not opened again.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    damaged = tmp_path / "other" / "audioptq" / name
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"not a library")
+    load.cache_clear()
+    assert load().audioptq_product
+    assert damaged.read_bytes()[:4] == b"\x7fELF"
+
+
+@needs_kernels
+def test_without_a_folder_to_keep_it_in_the_library_is_compiled_all_the_same(fresh):
+    fresh.parent.write_text("a file where the folder should be")
+    assert load().audioptq_product
+
+
+def test_a_machine_without_a_compiler_is_told_so(fresh, monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(library, "instructions", lambda: "avx2")
+    assert "there is no C++ compiler" in Native().refusal(CPU)
+
+
+@pytest.mark.parametrize(("compiler", "found"), [("false", "no message"), ("no-such-compiler", "No such file")])
+def test_a_compiler_that_fails_is_named_with_what_it_said(fresh, monkeypatch, compiler, found):
+    monkeypatch.setenv("CXX", compiler)
+    monkeypatch.setattr(library, "instructions", lambda: "avx2")
+    reason = Native().refusal(CPU)
+    assert reason.startswith(f"{compiler} cannot compile its kernels: ")
+    assert found in reason
+    assert not list(fresh.glob("*.so"))
+
+
+def test_a_processor_without_avx2_is_refused(fresh, monkeypatch):
+    monkeypatch.setattr(library, "instructions", lambda: None)
+    assert Native().refusal(CPU) == "this processor has no AVX2"
+    assert Native().refusal(torch.device("meta")) == "it runs on the CPU alone"
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", INSTRUCTIONS)
+def test_the_kernels_compile_for_every_instruction_set(name, tmp_path):
+    try:
+        compile_to(tmp_path / "kernels.so", (*FLAGS, *INSTRUCTIONS[name], "-Wall", "-Wextra", "-Werror"))
+    except NoLibrary as error:  # with the compiler's words
+        pytest.fail(str(error))
