@@ -120,7 +120,11 @@ class QuantLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[batch, ..., in]` -> `[batch, ..., out]`."""
-        y = self.quantized_product(x, self._row())  # of this call alone, so it may be added to in place
+        return self.at_row(x, self._row())
+
+    def at_row(self, x: Tensor, row: int) -> Tensor:
+        """`forward` at a row of the smoothing table."""
+        y = self.quantized_product(x, row)  # of this call alone, so it may be added to in place
         if self.low_rank is not None:
             y += self.low_rank(x.to(self._float_dtype(x))).to(x.dtype)
         return y if self.bias is None else _add(y, self.bias)
@@ -235,6 +239,11 @@ class QuantLinear(nn.Module):
             raise ValueError(f"a stored weight of {tuple(stored.shape)} that should be [{self.out_features}, {width}]")
         if self.act_scale is not None and len(self.act_scale) != self.rows:
             raise ValueError(f"{len(self.act_scale)} activation scales for {self.rows} rows")
+        for name, shape in {"smooth_scale": (self.rows, self.in_features), "bias": (self.out_features,)}.items():
+            if name in tensors and tensors[name].shape != shape:
+                raise ValueError(f"{name} of {tuple(tensors[name].shape)} that should be {list(shape)}")
+        if self.scale is not None and (self.scale.ndim != 2 or len(self.scale) not in (1, self.out_features)):
+            raise ValueError(f"scales of {tuple(self.scale.shape)} for {self.out_features} output channels")
 
     def _apply(self, *args: object, **kwargs: object) -> "QuantLinear":
         self._cached = None  # moved or cast: the cached weight is of the old device or dtype

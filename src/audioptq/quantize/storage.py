@@ -104,7 +104,10 @@ def load_quantized(
     for name, shape in record["layers"].items():
         linear = _linear_of_shape(path, module, name, tuple(shape))
         own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
-        layer = QuantLinear(own, recipe.for_layer(name), (linear.out_features, linear.in_features), clock)
+        try:
+            layer = QuantLinear(own, recipe.for_layer(name), (linear.out_features, linear.in_features), clock)
+        except ValueError as error:
+            raise _misfit(path, f"its layer {name} has {error}") from error
         set_module(module, name, layer)
     for name in record["cast_layers"]:
         weight = tensors[f"{name}.weight"]

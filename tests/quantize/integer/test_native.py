@@ -1,6 +1,8 @@
 """The C++ kernels against torch's steps and exact products, and what happens where they cannot be made."""
 
+import math
 import os
+import shutil
 import subprocess
 import sys
 
@@ -12,24 +14,43 @@ from audioptq.calibrate.act_stats import LayerStats
 from audioptq.quantize import LayerRecipe, TimestepClock, quantize_linear
 from audioptq.quantize.integer import IntegerLinear
 from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
+from audioptq.quantize.integer.choose import BACKENDS, choose_backend
 from audioptq.quantize.integer.native import Native, library
 from audioptq.quantize.integer.native.library import FLAGS, INSTRUCTIONS, NoLibrary, compile_to, load
 from audioptq.quantize.integer.reference import Reference, exact_product
 from audioptq.quantize.packing import pack
+from audioptq.quantize.primitives import choose_scale, fake_quantize
 from audioptq.quantize.specs import WeightSpec
 from audioptq.quantize.weights import requantize
 
 CPU = torch.device("cpu")
-needs_kernels = pytest.mark.skipif(Native().refusal(CPU) is not None, reason=f"native: {Native().refusal(CPU)}")
+
+
+def _layer(weight, activation, kind, low_rank=None):
+    """A layer of 24 channels and 10 outputs, smoothed from ranges that are made up, and its clock of three noise levels."""
+    generator = torch.Generator().manual_seed(6)
+    smoothing = {"kind": kind, "alpha": 0.5} | ({"form": "stored"} if kind == "timestep" else {})
+    entry = {"weight": weight, "activation": activation, "smoothing": smoothing}
+    recipe = LayerRecipe.from_config(entry | ({"low_rank": low_rank} if low_rank else {}), "layer")
+    absmax = 0.1 + torch.rand(3 if kind == "timestep" else 1, 24, generator=generator)
+    clock = TimestepClock([9.0, 3.0, 1.0])
+    return quantize_linear(nn.Linear(24, 10), recipe, LayerStats(absmax, -absmax, absmax), clock)[0], clock
+
+
+# A compiler that fails on the kernels fails the tests.
+HAS_COMPILER = "CXX" in os.environ or any(map(shutil.which, library.COMPILERS))
+needs_kernels = pytest.mark.skipif(
+    library.instructions() is None or not HAS_COMPILER, reason="no x86 processor with AVX2, or no C++ compiler"
+)
 
 
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
     """No library is loaded, and the cache is empty."""
-    load.cache_clear()
+    library._outcome.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield tmp_path / "cache" / "audioptq"
-    load.cache_clear()
+    library._outcome.cache_clear()
 
 
 @needs_kernels
@@ -55,14 +76,63 @@ def test_halves_round_to_even():
 
 
 @needs_kernels
+@pytest.mark.parametrize("name", ["native", "reference"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("at", [0, 5, 63])
-def test_a_nan_makes_its_token_nan_and_no_other(at):
+@pytest.mark.parametrize("is_given", [True, False])
+def test_a_nan_makes_its_token_nan_and_no_other_as_in_the_simulated_form(name, bad, at, is_given):
     x = torch.ones(3, 64)
-    x[1, at] = float("nan")
-    backend = Native()
+    x[1, at] = bad
+    backend, scale = BACKENDS[name], torch.tensor(0.01) if is_given else None
     weight = backend.prepare(torch.ones(4, 64, dtype=torch.int8), torch.ones(4), 8)
-    y = backend.product(*backend.quantize_tokens(x, None, 8), weight)
-    assert y.isnan().all(1).tolist() == [False, True, False]
+    y = backend.product(*backend.quantize_tokens(x, None, 8, scale), weight)
+    simulated = fake_quantize(x, choose_scale(x.abs().amax(1, keepdim=True), 8) if scale is None else scale, 8).sum(1)
+    assert torch.equal(y.isnan().all(1), simulated.isnan())
+    assert simulated.isnan().tolist() == [False, not (is_given and math.isinf(bad)), False]
+
+
+@needs_kernels
+def test_the_kernels_are_right_on_a_machine_that_can_run_them():
+    assert choose_backend("native", CPU, (40, 96), 8) == (BACKENDS["native"], "")
+
+
+@needs_kernels
+@pytest.mark.parametrize("width", [12, 48])
+@pytest.mark.parametrize("kind", ["static", "timestep"])
+def test_an_input_of_another_width_is_refused(width, kind):
+    layer = IntegerLinear(_layer({"bits": 8}, {"bits": 8}, kind)[0], Native())
+    layer.clock.set_sigma(3.0)
+    with pytest.raises(RuntimeError, match="of 24 values where"):
+        layer(torch.randn(1, 5, width))
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_torchs_defaults_do_not_change_what_the_kernels_write(dtype):
+    backend, x = Native(), torch.randn(5, 24)
+    weight = backend.prepare(torch.ones(4, 24, dtype=torch.int8), torch.ones(4), 8)
+    expected = backend.product(*backend.quantize_tokens(x, None, 8), weight)
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            found = backend.product(*backend.quantize_tokens(x, None, 8), weight)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected)
+
+
+@needs_kernels
+def test_no_tokens_make_no_output():
+    backend = Native()
+    weight = backend.prepare(torch.ones(4, 24, dtype=torch.int8), torch.ones(4), 8)
+    assert backend.product(*backend.quantize_tokens(torch.empty(0, 24), None, 8), weight).shape == (0, 4)
+
+
+@needs_kernels
+def test_tokens_may_lie_apart():
+    x = torch.randn(24, 6).T
+    ours, theirs = Native().quantize_tokens(x, None, 8), quantize_tokens(x, None, 8)
+    assert all(map(torch.equal, ours, theirs))
 
 
 @needs_kernels
@@ -108,17 +178,23 @@ def test_branch_and_bias_are_added(dtype):
 @pytest.mark.parametrize("activation", [{"bits": 8}, {"bits": 8, "range": "static"}])
 @pytest.mark.parametrize("kind", ["static", "timestep"])
 def test_a_layer_computes_what_it_does_by_the_reference(weight, activation, kind):
-    generator = torch.Generator().manual_seed(6)
-    smoothing = {"kind": kind, "alpha": 0.5} | ({"form": "stored"} if kind == "timestep" else {})
-    recipe = LayerRecipe.from_config({"weight": weight, "activation": activation, "smoothing": smoothing}, "layer")
-    absmax = 0.1 + torch.rand(3 if kind == "timestep" else 1, 24, generator=generator)
-    clock = TimestepClock([9.0, 3.0, 1.0])
-    layer, _ = quantize_linear(nn.Linear(24, 10), recipe, LayerStats(absmax, -absmax, absmax), clock)
+    layer, clock = _layer(weight, activation, kind)
     ours, plain = IntegerLinear(layer, Native()), IntegerLinear(layer, Reference())
-    x = torch.randn(2, 5, 24, generator=generator)
+    x = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(1))
     for sigma in (9.0, 3.0, 1.0):
         clock.set_sigma(sigma)
         assert torch.equal(ours(x), plain(x))
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_layer_with_a_branch_and_one_of_16_bits_agree_with_the_reference(dtype):
+    layer, clock = _layer({"bits": 4}, {"bits": 8}, "timestep", {"rank": 4})
+    clock.set_sigma(3.0)
+    ours, plain = IntegerLinear(layer, Native()), IntegerLinear(layer, Reference())
+    x = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(1)).to(dtype)
+    tolerance = 1e-5 if dtype == torch.float32 else 2.0**-6  # a rounding of the type or two
+    torch.testing.assert_close(ours(x), plain(x), rtol=tolerance, atol=tolerance)
 
 
 @needs_kernels
@@ -129,7 +205,8 @@ def test_a_large_weight_that_is_read_as_it_is_stored_is_never_packed():
     native = IntegerLinear(layer, Native())
     native(torch.randn(1, 2, 1024))
     assert not native.is_packed_anew
-    assert native._packed[1].qdata.data_ptr() == layer.qdata.data_ptr()
+    assert native._packed is None
+    assert native._packed_weight(0).qdata.data_ptr() == layer.qdata.data_ptr()
 
 
 THREADS = """
@@ -161,7 +238,7 @@ def test_the_library_is_compiled_once_and_kept(fresh, monkeypatch):
     load()
     (kept,) = fresh.iterdir()
     assert kept.name.startswith(f"kernels-{library.instructions()}-")
-    load.cache_clear()
+    library._outcome.cache_clear()
     monkeypatch.setattr(library, "compile_to", lambda *_: pytest.fail("compiled again"))
     load()
 
@@ -175,7 +252,7 @@ def test_a_damaged_library_is_made_anew(fresh, monkeypatch, tmp_path):
     damaged = tmp_path / "other" / "audioptq" / name
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"not a library")
-    load.cache_clear()
+    library._outcome.cache_clear()
     assert load().audioptq_product
     assert damaged.read_bytes()[:4] == b"\x7fELF"
 
@@ -201,6 +278,35 @@ def test_a_compiler_that_fails_is_named_with_what_it_said(fresh, monkeypatch, co
     assert reason.startswith(f"{compiler} cannot compile its kernels: ")
     assert found in reason
     assert not list(fresh.glob("*.so"))
+
+
+def test_a_compiler_that_fails_is_asked_once(fresh, monkeypatch, tmp_path):
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f"#!/bin/sh\necho called >> {tmp_path}/calls\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setattr(library, "instructions", lambda: "avx2")
+    assert {Native().refusal(CPU) for _ in range(5)} == {f"{compiler} cannot compile its kernels: no message"}
+    assert (tmp_path / "calls").read_text().count("called") == 1
+
+
+@pytest.mark.parametrize("command", ["touch", "g++ '"])
+def test_what_a_compiler_makes_that_is_no_library_is_a_reason_too(fresh, monkeypatch, tmp_path, command):
+    compiler = tmp_path / "compiler"
+    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho nothing > "$2"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler) if command == "touch" else command)
+    monkeypatch.setattr(library, "instructions", lambda: "avx2")
+    assert Native().refusal(CPU).startswith("its kernels cannot be loaded: ")
+    assert not list(fresh.glob("*.so"))
+
+
+@needs_kernels
+def test_a_folder_that_others_can_write_to_is_not_trusted(fresh):
+    fresh.mkdir(parents=True)
+    fresh.chmod(0o777)
+    assert load().audioptq_product
+    assert not list(fresh.iterdir())
 
 
 def test_a_processor_without_avx2_is_refused(fresh, monkeypatch):

@@ -46,7 +46,8 @@ class Backend(Protocol):
             x: Float `[tokens, in]`.
             smooth: `[in]`, or None.
             bits: Width of the integers.
-            scale: Of all tokens, float32, one value, as calibration found it; None for one per token, from its range.
+            scale: Of all tokens, float32, one value, as calibration found it; None for one per token, from its range. That of a
+                token that has a NaN is NaN.
 
         Returns:
             int8 `[tokens, in]`, and the scales, float32 `[tokens, 1]`.
@@ -142,5 +143,8 @@ def quantize_tokens(x: Tensor, smooth: Tensor | None, bits: int, scale: Tensor |
     """See `Backend.quantize_tokens`; the very steps of the simulated form, so that the integers are the same."""
     if smooth is not None:
         x = x / smooth.to(x.dtype)
-    chosen = choose_scale(PerToken().absmax(x), bits) if scale is None else scale.to(x.dtype).expand(len(x), 1)
+    if scale is None:
+        chosen = choose_scale(PerToken().absmax(x), bits)
+    else:  # an integer cannot be NaN, so its scale has to be
+        chosen = torch.where(x.amax(-1, keepdim=True).isnan(), torch.nan, scale.to(x.dtype))
     return quantize(x, chosen, bits), chosen.float()

@@ -1,7 +1,8 @@
 """Which backend multiplies for a layer: the one asked for, or the fastest that is right."""
 
 import time
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 
 import torch
 
@@ -9,11 +10,13 @@ from audioptq.device import synchronise
 from audioptq.errors import UserError
 from audioptq.quantize.integer.backend import Backend
 from audioptq.quantize.integer.int_mm import IntMm
+from audioptq.quantize.integer.linear import IntegerLinear
 from audioptq.quantize.integer.native import Native
 from audioptq.quantize.integer.onednn import OneDnn
 from audioptq.quantize.integer.proof import wrong_product
 from audioptq.quantize.integer.reference import Reference
 from audioptq.quantize.integer.triton_backend import TritonBackend
+from audioptq.quantize.linear import QuantLinear
 from audioptq.quantize.primitives import qmax
 
 _ALL: tuple[Backend, ...] = (TritonBackend(), Native(), OneDnn(), IntMm(), Reference())
@@ -22,31 +25,55 @@ AUTO = "auto"
 # Slower than the float product that it would replace.
 NOT_AUTOMATIC = ("reference",)
 TIMED_TOKENS, TIMED_RUNS = 512, 3
+# Branches of two backends differ in their last bits: a machine's mood shall not choose between backends that are about as fast.
+MARGIN = 1.1
+_fastest_for: dict[tuple[object, ...], str] = {}
 
 
-def choose_backend(
-    name: str, device: torch.device, shape: tuple[int, int], bits: int, *, is_packed_anew: bool = False
-) -> tuple[Backend | None, str]:
-    """The backend for weights of `shape` (out, in) and `bits`, and an empty text; or None, and why there is none.
+def choose_backend(name: str, device: torch.device, shape: tuple[int, int], bits: int) -> tuple[Backend | None, str]:
+    """The backend for products with weights of `shape` (out, in) and `bits`, and an empty text; or None, and why there is none.
 
     Args:
         name: A backend, or `auto` for the one measured fastest of those that are right, `reference` left out.
-        device: Where the layer is.
-        shape: Of the layer's weight.
+        device: Where the weight is.
+        shape: Of the weight.
         bits: Of the weight that meets the activations.
-        is_packed_anew: Whether the layer's weight is packed at each call, so that the time of that counts.
 
     Raises:
         UserError: If no backend has that name.
     """
+    right, reason = _right(name, device, shape, bits)
+    return (BACKENDS[_fastest_product(right, device, shape, bits)], "") if right else (None, reason)
+
+
+def choose_for_layer(name: str, layer: QuantLinear, *, keep: bool = False) -> tuple[Backend | None, str]:
+    """As `choose_backend`, by the time of the whole layer: what is made of its weight at each call counts too.
+
+    Args:
+        name: See `choose_backend`.
+        layer: In simulated form, on its device.
+        keep: Whether packed weights will be kept.
+    """
+    device, shape = next(layer.buffers()).device, (layer.out_features, layer.in_features)
+    right, reason = _right(name, device, shape, layer.compute_spec.bits)
+    if len(right) < 2:
+        return (BACKENDS[right[0]], "") if right else (None, reason)
+    key = (right, device, shape, layer.recipe, layer.rows > 1, keep)
+    if key not in _fastest_for:
+        x = torch.ones(1, TIMED_TOKENS, layer.in_features, device=device)
+        forms = {known: IntegerLinear(layer, BACKENDS[known], keep=keep) for known in right}
+        _fastest_for[key] = _fastest({known: partial(form.at_row, x, 0) for known, form in forms.items()}, device)
+    return BACKENDS[_fastest_for[key]], ""
+
+
+def _right(name: str, device: torch.device, shape: tuple[int, int], bits: int) -> tuple[tuple[str, ...], str]:
+    """Names of backends that are right, in the order of `BACKENDS`, and why the others are not."""
     if name != AUTO and name not in BACKENDS:
         raise UserError(f"There is no integer backend {name!r}: choose from {', '.join([AUTO, *BACKENDS])}.")
     names = [name] if name != AUTO else [known for known in BACKENDS if known not in NOT_AUTOMATIC]
     refusals = {known: _refusal(BACKENDS[known], device, shape, bits) for known in names}
     right = tuple(known for known, refusal in refusals.items() if refusal is None)
-    if not right:
-        return None, "; ".join(f"{known}: {refusal}" for known, refusal in refusals.items())
-    return BACKENDS[right[0] if len(right) == 1 else _fastest(right, device, shape, bits, is_packed_anew)], ""
+    return right, "; ".join(f"{known}: {refusal}" for known, refusal in refusals.items() if refusal is not None)
 
 
 def _refusal(backend: Backend, device: torch.device, shape: tuple[int, int], bits: int) -> str | None:
@@ -54,27 +81,29 @@ def _refusal(backend: Backend, device: torch.device, shape: tuple[int, int], bit
 
 
 @cache
-def _fastest(
-    names: tuple[str, ...], device: torch.device, shape: tuple[int, int], bits: int, is_packed_anew: bool
-) -> str:
-    """The name whose product took the least time, best of a few runs; all of them compute the same integers."""
-    seconds = {name: _seconds(BACKENDS[name], device, shape, bits, is_packed_anew) for name in names}
-    return min(seconds, key=seconds.__getitem__)
-
-
-def _seconds(backend: Backend, device: torch.device, shape: tuple[int, int], bits: int, is_packed_anew: bool) -> float:
+def _fastest_product(names: tuple[str, ...], device: torch.device, shape: tuple[int, int], bits: int) -> str:
     weight = torch.full(shape, qmax(bits), dtype=torch.int8, device=device)
-    scale = torch.ones(shape[0], device=device)
-    packed = backend.prepare(weight, scale, bits)
     x = torch.full((TIMED_TOKENS, shape[1]), 127, dtype=torch.int8, device=device)
-    x_scale = torch.ones(TIMED_TOKENS, 1, device=device)
+    scale, x_scale = torch.ones(shape[0], device=device), torch.ones(TIMED_TOKENS, 1, device=device)
+    packed = {name: BACKENDS[name].prepare(weight, scale, bits) for name in names} if len(names) > 1 else {}
+    calls = {name: partial(BACKENDS[name].product, x, x_scale, weights) for name, weights in packed.items()}
+    return _fastest(calls, device) if calls else names[0]
+
+
+def _fastest(calls: Mapping[str, Callable[[], object]], device: torch.device) -> str:
+    """The first of the calls that takes at most `MARGIN` of the least time; all of them compute the same integers."""
+    seconds = {name: _seconds(call, device) for name, call in calls.items()}
+    return next(name for name, taken in seconds.items() if taken <= MARGIN * min(seconds.values()))
+
+
+@torch.inference_mode()
+def _seconds(call: Callable[[], object], device: torch.device) -> float:
+    """The best of a few runs."""
     best = float("inf")
     for _ in range(TIMED_RUNS + 1):  # the first warms up
         synchronise(device)
         started = time.perf_counter()
-        if is_packed_anew:
-            packed = backend.prepare(weight, scale, bits)
-        backend.product(x, x_scale, packed)
+        call()
         synchronise(device)
         best = min(best, time.perf_counter() - started)
     return best

@@ -35,11 +35,14 @@ class IntegerLinear(QuantLinear):
         self.keep = keep
         self.is_fused = isinstance(backend, FusingBackend)
         self.is_requantizing = isinstance(backend, RequantizingBackend)
-        stored = self._stored()
-        self.is_from_stored = (
-            isinstance(backend, StoredBackend) and stored is not None and stored[2] in backend.stored_bits
-        )
+        self.stored_bits = backend.stored_bits if isinstance(backend, StoredBackend) else ()
         self._packed: tuple[int, Any] | None = None
+
+    @property
+    def is_from_stored(self) -> bool:
+        """Whether the backend starts from the stored weight, so that nothing is packed."""
+        stored = self._stored()
+        return stored is not None and stored[2] in self.stored_bits
 
     @property
     def is_packed_anew(self) -> bool:
@@ -47,11 +50,10 @@ class IntegerLinear(QuantLinear):
         is_on_cpu = next(self.buffers()).device.type == "cpu"
         return self.repeats_rows and is_on_cpu and not (self.is_small or self.keep or self.is_from_stored)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`[batch, ..., in]` -> `[batch, ..., out]`."""
+    def at_row(self, x: Tensor, row: int) -> Tensor:
+        """`forward` at a row of the smoothing table."""
         if not self.is_fused:
-            return super().forward(x)
-        row = self._row()
+            return super().at_row(x, row)
         packed = self._packed_weight(row)
         integers, scale = self._quantized(x, row)
         y: Tensor = self.backend.fused_product(integers, scale, packed, self._epilogue(x))  # type: ignore[attr-defined]
@@ -113,7 +115,7 @@ class IntegerLinear(QuantLinear):
         if self._packed is not None and self._packed[0] == row:
             return self._packed[1]
         packed = self._prepared(row)
-        if self.repeats_rows and not self.is_packed_anew:
+        if self.repeats_rows and not (self.is_packed_anew or self.is_from_stored):
             self._packed = (row, packed)
         return packed
 

@@ -6,7 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioptq.quantize.integer.backend import Backend, Epilogue, FusingBackend, RequantizingBackend, StoredBackend
+from audioptq.quantize.integer.backend import (
+    Backend,
+    Epilogue,
+    FusingBackend,
+    RequantizingBackend,
+    StoredBackend,
+    quantize_tokens,
+)
 from audioptq.quantize.integer.reference import exact_product
 from audioptq.quantize.packing import pack
 from audioptq.quantize.primitives import qmax
@@ -42,6 +49,8 @@ def wrong_product(backend: Backend, device: torch.device, shape: tuple[int, int]
         found = _error(backend.product(x, x_scale, packed), exact, exact.abs(), TOLERANCE)
         if found is not None:
             return f"it multiplies {bits}-bit weights wrongly on this machine ({found})"
+        if _are_quantized_wrongly(backend, shape[1], device, generator):
+            return "it quantizes activations wrongly on this machine"
         if isinstance(backend, RequantizingBackend) and _is_requantized_wrongly(backend, weight, x_scale, generator):
             return "it requantizes weights wrongly on this machine"
         if isinstance(backend, StoredBackend):
@@ -53,6 +62,24 @@ def wrong_product(backend: Backend, device: torch.device, shape: tuple[int, int]
     except Exception as error:  # torch, a compiler and a driver have each their own for a kernel that is absent
         return f"its kernel fails on this machine: {(str(error).splitlines() or [type(error).__name__])[0]}"
     return None
+
+
+def _are_quantized_wrongly(backend: Backend, channels: int, device: torch.device, generator: torch.Generator) -> bool:
+    """Whether activations come out otherwise than step by step: random ones, halves, zeros; or a NaN is lost."""
+    x = torch.randn(4, channels, generator=generator)
+    x[1] = torch.arange(channels) % 254 - 126.5
+    x[1, 0] = 127  # so that the scale is 1, and the others are halves
+    x[2] = 0
+    x[3, channels // 2] = torch.nan
+    x = x.to(device)
+    for smooth in (None, _smoothing(x, generator)):
+        for scale in (None, torch.tensor(2.0**-6, device=device)):
+            ours, expected = backend.quantize_tokens(x, smooth, 8, scale), quantize_tokens(x, smooth, 8, scale)
+            if not (torch.equal(ours[0][:3], expected[0][:3]) and torch.equal(ours[1][:3], expected[1][:3])):
+                return True
+            if not ours[1][3].isnan().all():
+                return True
+    return False
 
 
 def _is_requantized_wrongly(
@@ -80,10 +107,10 @@ def _wrong_stored(
     for bits in backend.stored_bits:
         stored = weight.clamp(-qmax(bits), qmax(bits))
         qdata = pack(stored, bits)
-        for factors in (None, smooth):
-            made = (stored, scale) if factors is None else requantize(qdata, scale, WeightSpec(bits=bits), factors)
+        for factors, own in ((None, scale), (smooth, scale), (None, scale[:1]), (smooth, scale[:1])):
+            made = (stored, own) if factors is None else requantize(qdata, own, WeightSpec(bits=bits), factors)
             exact = exact_product(x, made[0]) * made[1].double().T * x_scale.double()
-            y = backend.product(x, x_scale, backend.prepare_stored(qdata, scale, bits, factors))
+            y = backend.product(x, x_scale, backend.prepare_stored(qdata, own, bits, factors))
             found = _error(y, exact, exact.abs(), TOLERANCE)
             if found is not None:
                 kind = "stored" if factors is None else "smoothed"

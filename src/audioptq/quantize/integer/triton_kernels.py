@@ -13,6 +13,8 @@ def quantized(value: tl.tensor, qmax: tl.tensor) -> tl.tensor:
     """Integers of a block, and its scale `absmax / qmax`; halves round to even, as in `primitives`."""
     scale = tl.div_rn(tl.max(tl.abs(value), axis=0), qmax)
     scale = tl.where(scale == 0.0, 1.0, scale)
+    # The largest of values of which one is NaN is another one.
+    scale = tl.where(tl.max((value != value).to(tl.int32), axis=0) > 0, float("nan"), scale)
     # Adding and taking away 1.5 * 2^23 leaves a float32 rounded to an integer, halves to even.
     rounded = (tl.div_rn(value, scale) + 12582912.0) - 12582912.0
     return tl.minimum(tl.maximum(rounded, -qmax), qmax).to(tl.int8), scale

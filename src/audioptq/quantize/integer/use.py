@@ -4,7 +4,7 @@ import pandas as pd
 from torch import nn
 
 from audioptq.quantize.apply import set_module
-from audioptq.quantize.integer.choose import AUTO, choose_backend
+from audioptq.quantize.integer.choose import AUTO, choose_for_layer
 from audioptq.quantize.integer.linear import IntegerLinear
 from audioptq.quantize.linear import QuantLinear
 
@@ -32,12 +32,7 @@ def use_integer(module: nn.Module, backend: str = AUTO, *, keep: bool = False) -
         reason = not_integer(layer)
         chosen = None
         if reason is None:
-            device = next(layer.buffers()).device
-            shape = (layer.out_features, layer.in_features)
-            # What is made for one timestep is packed for it, and so is a large weight on a CPU, for each call.
-            is_anew = not layer.repeats_rows or (device.type == "cpu" and not layer.is_small and not keep)
-            bits = layer.compute_spec.bits
-            chosen, reason = choose_backend(backend, device, shape, bits, is_packed_anew=is_anew)
+            chosen, reason = choose_for_layer(backend, layer, keep=keep)
         if chosen is not None:
             set_module(module, name, IntegerLinear(layer, chosen, keep=keep))
         rows.append({"layer": name, "backend": chosen.name if chosen else None, "reason": reason or None})

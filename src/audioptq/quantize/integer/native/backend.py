@@ -1,12 +1,14 @@
 """`native`: layers from their stored weights, in kernels of our own for processors with AVX2 or AVX-512 VNNI."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
 from audioptq.quantize.integer.native.library import NoLibrary, load
+from audioptq.quantize.packing import packed_width
 from audioptq.quantize.primitives import qmax
 
 
@@ -68,13 +70,15 @@ class Native:
             return quantize_tokens(x, smooth, bits, scale)
         x = x.contiguous()
         tokens, channels = x.shape
-        integers = torch.empty(tokens, channels, dtype=torch.int8)
-        scales = torch.empty(tokens, 1)
-        divisors = None if smooth is None else smooth.float().contiguous()
-        given = None if scale is None else scale.float().contiguous()
-        load().audioptq_quantize(
-            _at(x), _at(divisors), _at(given), tokens, channels, float(qmax(bits)), _at(integers), _at(scales)
-        )
+        integers = torch.empty(tokens, channels, dtype=torch.int8, device=x.device)
+        scales = torch.empty(tokens, 1, dtype=torch.float32, device=x.device)
+        divisors, given = (None if tensor is None else tensor.float().contiguous() for tensor in (smooth, scale))
+        _check("smoothing", divisors, {channels})
+        _check("scale", given, {1})
+        _call(
+            "audioptq_quantize", x, divisors, given, tokens, channels, float(qmax(bits)), torch.get_num_threads(),
+            integers, scales,
+        )  # fmt: skip
         return integers, scales
 
     def product(self, x: Tensor, x_scale: Tensor, packed: StoredWeight) -> Tensor:
@@ -83,14 +87,19 @@ class Native:
 
     def fused_product(self, x: Tensor, x_scale: Tensor, packed: StoredWeight, epilogue: Epilogue) -> Tensor:
         """The kernel adds the bias; the branch is added in place by one product of floats."""
-        x, x_scale = x.contiguous(), x_scale.contiguous()
+        x, x_scale = x.to(torch.int8).contiguous(), x_scale.float().contiguous()
         tokens, channels = x.shape
         outputs = len(packed.qdata)
         bias = None if epilogue.bias is None else epilogue.bias.float().contiguous()
-        y = torch.empty(tokens, outputs)
-        load().audioptq_product(
-            _at(x), _at(x_scale), _at(packed.qdata), _at(packed.scale), _at(packed.smooth), _at(bias), tokens, channels,
-            outputs, packed.is_packed, packed.scale.numel() == 1, packed.is_narrow, _at(y),
+        _check("weight", packed.qdata, {outputs * packed_width(channels, 4 if packed.is_packed else 8)})
+        _check("weight's scales", packed.scale, {1, outputs})
+        _check("smoothing", packed.smooth, {channels})
+        _check("bias", bias, {outputs})
+        _check("activations' scales", x_scale, {tokens})
+        y = torch.empty(tokens, outputs, dtype=torch.float32, device=x.device)
+        _call(
+            "audioptq_product", x, x_scale, packed.qdata, packed.scale, packed.smooth, bias, tokens, channels, outputs,
+            packed.is_packed, packed.scale.numel() == 1, packed.is_narrow, torch.get_num_threads(), y,
         )  # fmt: skip
         if epilogue.inner is not None and epilogue.factor is not None:
             factor = epilogue.factor.to(epilogue.inner.dtype)
@@ -98,5 +107,23 @@ class Native:
         return y.to(epilogue.dtype)
 
 
-def _at(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
+def _check(what: str, tensor: Tensor | None, sizes: set[int]) -> None:
+    """A kernel reads as much as it is told that there is.
+
+    Raises:
+        RuntimeError: As torch's own products, if the tensor has another number of values.
+    """
+    if tensor is not None and tensor.numel() not in sizes:
+        wanted = " or ".join(map(str, sorted(sizes)))
+        raise RuntimeError(f"{what} of {tensor.numel()} values where the input's channels and the layer need {wanted}")
+
+
+def _call(name: str, *arguments: Any) -> None:
+    """Calls a kernel, tensors by their addresses; the caller holds them.
+
+    Raises:
+        RuntimeError: If there is not enough memory.
+    """
+    given = (argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments)
+    if not getattr(load(), name)(*given):
+        raise RuntimeError(f"{name}: not enough memory")

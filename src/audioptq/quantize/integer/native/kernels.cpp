@@ -8,7 +8,7 @@
 
 namespace {
 
-// Panels of output channels that a thread makes and uses together: they stay in the second cache, and a tile's tokens in the first.
+// Panels of output channels that a thread makes and uses together, small enough for the second cache.
 constexpr int64_t PANELS = 32 / CHANNELS > 1 ? 32 / CHANNELS : 1;
 
 struct Free {
@@ -76,13 +76,16 @@ void write(const int32_t* sums, int64_t rows, int64_t first, int64_t at, int32_t
   }
 }
 
+// Whether there was memory for it.
 template <bool IS_NARROW>
-void multiply(const int8_t* x, const float* x_scale, int64_t tokens, const Weight& weight, float* y) {
+bool multiply(const int8_t* x, const float* x_scale, int64_t tokens, const Weight& weight, int threads, float* y) {
   using Value = typename Operand<IS_NARROW>::type;
   constexpr int32_t zero = Operand<IS_NARROW>::zero;
   const int64_t width = (weight.channels + 3) / 4 * 4, step = PANELS * CHANNELS;
   const Room<Value> operand = room<Value>(tokens * width);
-#pragma omp parallel
+  if (!operand) return false;
+  bool is_short = false;
+#pragma omp parallel num_threads(threads)
   {
 #pragma omp for
     for (int64_t token = 0; token < tokens; token++) {
@@ -91,9 +94,15 @@ void multiply(const int8_t* x, const float* x_scale, int64_t tokens, const Weigh
       for (int64_t i = weight.channels; i < width; i++) out[i] = 0;
     }
     Made made{room<int8_t>(step * width), room<int8_t>(width), room<float>(weight.channels), {}, {}};
+    const bool has_room = made.panels && made.row && made.values;
+    if (!has_room) {
+#pragma omp atomic write
+      is_short = true;
+    }
     alignas(64) int32_t sums[ROWS * CHANNELS];
 #pragma omp for schedule(dynamic)
     for (int64_t first = 0; first < weight.outputs; first += step) {
+      if (!has_room) continue;
       make_panels(weight, first, width, made);
       for (int64_t token = 0; token < tokens; token += ROWS) {
         const int64_t rows = std::min(ROWS, tokens - token);
@@ -110,44 +119,51 @@ void multiply(const int8_t* x, const float* x_scale, int64_t tokens, const Weigh
       }
     }
   }
+  return !is_short;
 }
 
 }  // namespace
 
 extern "C" {
 
-const char* audioptq_instructions() { return INSTRUCTIONS; }
-
 // x [tokens, channels] / smooth [channels] (or null) -> integers within `largest`, and a scale per token: the one that is given
-// for all, or (null) from the token's range.
-void audioptq_quantize(const float* x, const float* smooth, const float* given, int64_t tokens, int64_t channels, float largest,
-                       int8_t* integers, float* scale) {
-#pragma omp parallel
+// for all, or (null) from the token's range. The scale of a token that has a NaN is NaN. Returns whether there was memory for it.
+int audioptq_quantize(const float* x, const float* smooth, const float* given, int64_t tokens, int64_t channels, float largest,
+                      int threads, int8_t* integers, float* scale) {
+  bool is_short = false;
+#pragma omp parallel num_threads(threads)
   {
     const Room<float> values = room<float>(channels);
+    if (!values) {
+#pragma omp atomic write
+      is_short = true;
+    }
 #pragma omp for
     for (int64_t token = 0; token < tokens; token++) {
+      if (!values) continue;
       const float* row = x + token * channels;
       if (smooth) {
 #pragma omp simd
         for (int64_t i = 0; i < channels; i++) values[i] = row[i] / smooth[i];
         row = values.get();
       }
-      scale[token] = given ? *given : scale_of(row, channels, largest);
+      const bool is_given = given && !has_nan(row, channels);
+      scale[token] = is_given ? *given : scale_of(row, channels, largest);
       round_to(row, channels, scale[token], largest, integers + token * channels);
     }
   }
+  return !is_short;
 }
 
 // y [tokens, outputs] = x_scale (x W^T) scale + bias (or null). W is stored [outputs, bytes]; with smooth [channels] it is multiplied
-// by that and made integers of 8 bits again, each row with a scale of its own. Narrow: its integers are within 7.
-void audioptq_product(const int8_t* x, const float* x_scale, const uint8_t* stored, const float* scale, const float* smooth,
-                      const float* bias, int64_t tokens, int64_t channels, int64_t outputs, int is_packed, int has_one_scale,
-                      int is_narrow, float* y) {
+// by that and made integers of 8 bits again, each row with a scale of its own. Narrow: its integers are within 7. Returns whether
+// there was memory for it.
+int audioptq_product(const int8_t* x, const float* x_scale, const uint8_t* stored, const float* scale, const float* smooth,
+                     const float* bias, int64_t tokens, int64_t channels, int64_t outputs, int is_packed, int has_one_scale,
+                     int is_narrow, int threads, float* y) {
   const Weight weight{stored, scale, smooth, bias, outputs, channels, is_packed != 0, has_one_scale != 0};
   if (is_narrow && !smooth)
-    multiply<true>(x, x_scale, tokens, weight, y);
-  else
-    multiply<false>(x, x_scale, tokens, weight, y);
+    return multiply<true>(x, x_scale, tokens, weight, threads, y);
+  return multiply<false>(x, x_scale, tokens, weight, threads, y);
 }
 }

@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import threading
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -35,11 +36,12 @@ INSTRUCTIONS = {
 }
 COMPILERS = ("c++", "g++", "clang++")
 LIMIT_SECONDS = 120.0
+_LOCK = threading.Lock()
 
 POINTER, SIZE, FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 ARGUMENTS = {
-    "audioptq_quantize": (POINTER, POINTER, POINTER, SIZE, SIZE, ctypes.c_float, POINTER, POINTER),
-    "audioptq_product": (*[POINTER] * 6, SIZE, SIZE, SIZE, FLAG, FLAG, FLAG, POINTER),
+    "audioptq_quantize": (*[POINTER] * 3, SIZE, SIZE, ctypes.c_float, FLAG, POINTER, POINTER),
+    "audioptq_product": (*[POINTER] * 6, SIZE, SIZE, SIZE, *[FLAG] * 4, POINTER),
 }
 
 
@@ -54,46 +56,65 @@ def instructions() -> str | None:
     return "avx2" if torch.cpu._is_avx2_supported() else None
 
 
-@cache
 def load() -> ctypes.CDLL:
-    """The library for this processor, compiled if need be; once per process.
+    """The library for this processor, compiled if need be; once per process, whatever comes of it.
 
-    It lies in `$XDG_CACHE_HOME/audioptq` (`~/.cache/audioptq`), under a digest of its sources and flags. Where no such folder can be
-    written each process compiles for itself.
+    It lies in `$XDG_CACHE_HOME/audioptq` (`~/.cache/audioptq`), under a digest of its sources, flags and compiler. Where there is no
+    folder of the user's own each process compiles for itself.
 
     Raises:
         NoLibrary: If the processor or the compiler has not what it takes.
     """
+    with _LOCK:
+        found = _outcome()
+    if isinstance(found, str):
+        raise NoLibrary(found)
+    return found
+
+
+@cache
+def _outcome() -> ctypes.CDLL | str:
+    """The library, or why there is none: a compiler that fails is not asked again for the next layer."""
+    try:
+        return _find_or_make()
+    except NoLibrary as error:
+        return str(error)
+    except (UserError, OSError, AttributeError, ValueError) as error:
+        return f"its kernels cannot be loaded: {error}"
+
+
+def _find_or_make() -> ctypes.CDLL:
     chosen = instructions()
     if chosen is None:
         raise NoLibrary("this processor has no AVX2")
     flags = (*FLAGS, *INSTRUCTIONS[chosen])
-    digest = sha256(b"\0".join([*map(Path.read_bytes, SOURCES), " ".join(flags).encode()])).hexdigest()[:16]
-    try:
-        library = cache_folder() / f"kernels-{chosen}-{digest}.so"
-        if library.is_file():
-            with suppress(OSError):  # damaged: made anew
-                return _open(library)
-        with atomic_path(library) as temporary:
+    key = [*map(Path.read_bytes, SOURCES), " ".join(flags).encode(), os.environ.get("CXX", "").encode()]
+    name = f"kernels-{chosen}-{sha256(bytes(0).join(key)).hexdigest()[:16]}.so"
+    folder = _own_folder()
+    if folder is not None:
+        with suppress(OSError, AttributeError):  # absent, or damaged: made anew
+            return _open(folder / name)
+        with (
+            suppress(UserError, OSError),
+            atomic_path(folder / name) as temporary,
+        ):  # nothing can be written, or executed, there
             compile_to(temporary, flags)
-        return _open(library)
-    except (UserError, OSError):  # a folder that cannot be written, or from which nothing may be executed
-        with TemporaryDirectory(prefix="audioptq-") as folder:
-            compile_to(Path(folder) / "kernels.so", flags)
-            return _open(Path(folder) / "kernels.so")
+            return _open(temporary)
+    with TemporaryDirectory(prefix="audioptq-") as private:
+        compile_to(Path(private) / name, flags)
+        return _open(Path(private) / name)
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels are kept, the user's own.
-
-    Raises:
-        UserError: If there is no home.
-    """
+def _own_folder() -> Path | None:
+    """Where compiled kernels are kept; None if there is no such folder that only the user can write to: what lies there is run."""
     home = os.environ.get("XDG_CACHE_HOME")
     try:
-        return (Path(home) if home else Path.home() / ".cache") / "audioptq"
-    except RuntimeError as error:
-        raise UserError(f"There is no place for compiled kernels: {error}") from error
+        folder = (Path(home) if home else Path.home() / ".cache") / "audioptq"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except (OSError, RuntimeError):  # of a user without a home
+        return None
+    return folder if status.st_uid == os.getuid() and not status.st_mode & 0o022 else None
 
 
 def compile_to(path: Path, flags: tuple[str, ...]) -> None:
@@ -123,9 +144,9 @@ def compile_to(path: Path, flags: tuple[str, ...]) -> None:
 
 
 def _open(path: Path) -> ctypes.CDLL:
-    # Its threads are torch's: it asks for libgomp.so.1, which torch has brought and loaded under that very name.
+    # Compiled by GCC its threads are torch's: it asks for libgomp.so.1, which torch has brought and loaded under that very name.
     library = ctypes.CDLL(str(path))
     for name, arguments in ARGUMENTS.items():
         function = getattr(library, name)
-        function.argtypes, function.restype = arguments, None
+        function.argtypes, function.restype = arguments, FLAG
     return library

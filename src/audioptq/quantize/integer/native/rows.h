@@ -4,17 +4,23 @@
 #include <cstdint>
 #include <limits>
 
-// The scale that maps the largest magnitude to `largest`; 1 for zeros, NaN if any value is NaN.
+static inline bool has_nan(const float* values, int64_t n) {
+  int is_nan = 0;
+#pragma omp simd reduction(| : is_nan)
+  for (int64_t i = 0; i < n; i++) is_nan |= values[i] != values[i];
+  return is_nan != 0;
+}
+
+// The scale that maps the largest magnitude to `largest`; 1 for zeros. NaN if any value is NaN, or infinite: what is divided by
+// infinity and multiplied by it again is NaN, too.
 static inline float scale_of(const float* values, int64_t n, float largest) {
   float absmax = 0;
-  int is_nan = 0;
-#pragma omp simd reduction(max : absmax) reduction(| : is_nan)
+#pragma omp simd reduction(max : absmax)
   for (int64_t i = 0; i < n; i++) {
     const float magnitude = std::fabs(values[i]);
     absmax = absmax < magnitude ? magnitude : absmax;
-    is_nan |= magnitude != magnitude;
   }
-  if (is_nan) return std::numeric_limits<float>::quiet_NaN();
+  if (std::isinf(absmax) || has_nan(values, n)) return std::numeric_limits<float>::quiet_NaN();
   const float scale = absmax / largest;
   return scale == 0 ? 1.0f : scale;
 }

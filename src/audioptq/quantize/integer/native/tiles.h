@@ -23,7 +23,6 @@ static inline T value_at(const void* address) {
 #ifdef __AVX512VNNI__
 
 constexpr int64_t ROWS = 6, CHANNELS = 32;
-constexpr char INSTRUCTIONS[] = "avx512_vnni";
 
 // Activations as the kernel takes them: unsigned, 128 above their value; the weights' sums times 128 are taken off afterwards.
 template <bool IS_NARROW>
@@ -53,7 +52,6 @@ static inline void sum_tile(std::index_sequence<ROW...>, const uint8_t* x, int64
 #else
 
 constexpr int64_t ROWS = 6, CHANNELS = 16;
-constexpr char INSTRUCTIONS[] = "avx2";
 
 // Narrow weights (of at most 4 bits) meet unsigned bytes; others meet 16-bit integers, since a sum of two products of 8 by 8 bits
 // does not fit the 16 bits that AVX2's product of bytes has for it.
