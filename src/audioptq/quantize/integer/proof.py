@@ -21,6 +21,8 @@ from audioptq.quantize.specs import WeightSpec
 from audioptq.quantize.weights import requantize
 
 TOKENS = 40
+# Of output channels whose weight is made anew: more than a kernel takes at once, and no whole number of times that.
+STORED_OUTPUTS = 150
 # More than one block of a kernel's, whose sizes are powers of two, and no whole number of them.
 RANK = 33
 # The exact sum is rounded to float32 once, and may be scaled by powers of two and added to 0 on the way: integers below 2^22
@@ -100,8 +102,9 @@ def _is_requantized_wrongly(
 def _wrong_stored(
     backend: StoredBackend, weight: Tensor, tokens: tuple[Tensor, Tensor], generator: torch.Generator
 ) -> str | None:
-    """As `wrong_product`, of products that start from the stored weight, as it is and smoothed."""
+    """As `wrong_product`, of products that start from the stored weight of some output channels, as it is and smoothed."""
     x, x_scale = tokens
+    weight = weight[:STORED_OUTPUTS]
     smooth = _smoothing(weight, generator)
     scale = _powers((len(weight), 1), generator).to(weight.device) / 100
     for bits in backend.stored_bits:
