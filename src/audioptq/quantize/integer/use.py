@@ -3,6 +3,7 @@
 import pandas as pd
 from torch import nn
 
+from audioptq.memory import give_back
 from audioptq.quantize.apply import set_module
 from audioptq.quantize.integer.choose import AUTO, choose_for_layer
 from audioptq.quantize.integer.linear import IntegerLinear
@@ -36,6 +37,7 @@ def use_integer(module: nn.Module, backend: str = AUTO, *, keep: bool = False) -
         if chosen is not None:
             set_module(module, name, IntegerLinear(layer, chosen, keep=keep))
         rows.append({"layer": name, "backend": chosen.name if chosen else None, "reason": reason or None})
+    give_back()  # what the trials took
     return pd.DataFrame(rows, columns=["layer", "backend", "reason"])
 
 
