@@ -210,11 +210,15 @@ def test_audio_plays_one_at_a_time_from_the_same_moment(page):
     page.run("window.players = [...document.querySelectorAll('.example')[0].querySelectorAll('audio')]; undefined")
     page.run("players[0].play()")
     page.wait_for("players[0].currentTime > 0.2 && players[0].readyState >= 2")
+    # Looked at from within: a busy machine may ask when the second is over.
+    page.run(
+        "players[1].ontimeupdate = () => (window.seen ??= [players[0].paused,"
+        " players[1].closest('li').classList.contains('playing')]); undefined"
+    )
     page.run("players[1].play()")
-    page.wait_for("players[1].currentTime > 0.2")
-    assert page.run("players[0].paused")
-    assert page.run("players[1].closest('li').classList.contains('playing')")
     page.wait_for("players[1].ended")
+    assert page.run("seen[0]")
+    assert page.run("seen[1]")
     assert page.run("Math.abs(players[1].duration - 1) < 0.01")
     assert page.complaints() == []
 
