@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,9 +26,21 @@ if TYPE_CHECKING:
     from audioptq.sampling.sampler import SamplerSettings
 
 SAMPLE_RATE_HZ = 16000
+DISK_BYTES = 4e9  # what a whole run has in use at its worst, two tests side by side
 
 torch.set_num_threads(1)
 allow_cuda_wheels_on_cpu()  # before any test module imports k_diffusion or stable_audio_tools
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Says at once that the disk is nearly full, which a dozen tests would otherwise say in as many odd ways."""
+    folder, of_a_worker = tempfile.gettempdir(), hasattr(session.config, "workerinput")
+    if not of_a_worker and (bytes_free := shutil.disk_usage(folder).free) < DISK_BYTES:
+        pytest.exit(
+            f"{folder} has {bytes_free / 1e9:.1f} GB free, and the tests write up to {DISK_BYTES / 1e9:.0f} GB there. "
+            "Free some, or name a folder on another disk: TMPDIR=/path make test",
+            returncode=pytest.ExitCode.USAGE_ERROR,
+        )
 
 
 @pytest.fixture(scope="session")
