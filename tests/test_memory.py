@@ -28,3 +28,30 @@ print(before - resident())
 def test_what_was_freed_is_given_back():
     done = subprocess.run([sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 50e6  # of 100 MB
+
+
+KEPT = """
+import resource
+from audioptq.memory import freed_is_kept
+
+
+def faults_of_a_block():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytearray(50_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+pages = [faults_of_a_block()]
+with freed_is_kept():
+    faults_of_a_block()
+    pages.append(faults_of_a_block())
+pages.append(faults_of_a_block())
+print(*pages)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+def test_what_was_freed_is_handed_out_again_while_that_is_asked_for():
+    done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
+    before, within, after = map(int, done.stdout.split())
+    assert within < 100 < min(before, after)  # of 12,000 pages of 4 KiB, or as many fewer as they are larger

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from audioptq.bench.plan import Case
 from audioptq.device import synchronise
+from audioptq.memory import keep_freed
 from audioptq.models.base import AudioModel
 from audioptq.sampling.sampler import SamplerSettings, sample
 
@@ -31,6 +32,7 @@ class Stepper:
         self._sigmas = settings.sigmas()[:-1].to(model.device)
         self._taken = 0
         self._inputs: dict[Case, tuple[Tensor, dict[str, Any]]] = {}
+        keep_freed()  # as `sample` does for its steps
 
     @torch.inference_mode()
     def step(self, case: Case) -> float:

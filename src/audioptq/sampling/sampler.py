@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from audioptq.errors import UserError
+from audioptq.memory import freed_is_kept
 from audioptq.models.base import AudioModel
 from audioptq.sampling.noise import brownian_noise, initial_noise
 
@@ -93,7 +94,8 @@ def sample(
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
         return model.denoise(noisy, sigma, conditioning, settings.cfg_scale)
 
-    return functions[settings.name](denoise, latents, sigmas.to(model.device), disable=True, **extra)
+    with freed_is_kept():
+        return functions[settings.name](denoise, latents, sigmas.to(model.device), disable=True, **extra)
 
 
 def check_lengths(model: AudioModel, seconds_total: Iterable[float]) -> None:
