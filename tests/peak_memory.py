@@ -86,6 +86,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     from audioptq.generate.compute import use_compute
     from audioptq.generate.load import load_generator
+    from audioptq.memory import freed_is_kept
     from audioptq.quantize.integer import summary, use_integer
 
     peaks, started = Peaks(), time.monotonic()
@@ -106,7 +107,7 @@ def main() -> None:
         model.network.model.model.transformer.layers = blocks[: options.blocks]
     channels, frames = model.latent_shape
     generator = torch.Generator().manual_seed(0)
-    with torch.inference_mode(), peaks.follow(blocks):
+    with torch.inference_mode(), peaks.follow(blocks), freed_is_kept():  # as `sample` takes its steps
         given = conditioning(model)
         noise = SIGMA * torch.randn(1, channels, options.latents or frames, generator=generator)
         peaks.enter("before the blocks")
