@@ -1,5 +1,6 @@
 """Networks without weights: what building one takes, in a process of its own, and that they are whole afterwards."""
 
+import copy
 import subprocess
 import sys
 
@@ -8,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils import weight_norm
 
-from audioptq.models.lean import without_weights
+from audioptq.models.engine import GLU
+from audioptq.models.lean import overwrite_gates, without_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 
@@ -50,6 +52,36 @@ def test_nothing_is_left_behind():
         pass
     assert nn.Linear(2, 2).weight.device.type == "cpu"
     assert torch.empty(2, device=None).device.type == "cpu"
+
+
+def test_a_gate_is_overwritten_and_the_result_stays_the_same():
+    glu = GLU(6, 10, nn.SiLU())
+    lean = copy.deepcopy(glu)
+    overwrite_gates(lean)
+    x = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    projected = []
+    lean.proj.register_forward_hook(lambda _module, _args, y: projected.append((y, y.clone())))
+    with torch.inference_mode():
+        assert torch.equal(lean(x), glu(x))
+    (after, before) = projected[0]
+    assert torch.equal(after[..., :10], before[..., :10])
+    assert torch.equal(after[..., 10:], nn.functional.silu(before[..., 10:]))
+
+
+def test_a_network_that_overwrites_its_gates_can_be_trained():
+    glu = GLU(6, 10, nn.SiLU())
+    lean = copy.deepcopy(glu)
+    overwrite_gates(lean)
+    x = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    for module in (glu, lean):
+        module(x).square().sum().backward()
+    assert torch.equal(lean.proj.weight.grad, glu.proj.weight.grad)
+
+
+def test_another_activation_is_left_alone():
+    glu = GLU(6, 10, nn.GELU())
+    overwrite_gates(glu)
+    assert type(glu.act) is nn.GELU
 
 
 @pytest.mark.slow

@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from audioptq.calibrate.run import calibrate
-from audioptq.models.once import prompt_readers, readers_summary
+from audioptq.models.once import OncePerPrompt, prompt_readers, readers_summary
 from audioptq.quantize import QuantLinear, QuantRecipe, quantize_model
 from audioptq.quantize.integer import use_integer
 
@@ -118,6 +119,36 @@ def test_a_prompt_is_computed_once_per_shape(quantized, computed):
     assert names == 3 * readers
     denoised(model, dog, SIGMAS[1])  # one prompt is kept, the last
     assert names == 4 * readers
+
+
+def make_readers():
+    """Two blocks' keys and values of a prompt, in the names of stable-audio-tools."""
+    blocks = [nn.ModuleDict({"cross_attn": nn.ModuleDict({"to_kv": nn.Linear(3, 4)})}) for _ in range(2)]
+    network = nn.ModuleDict({"layers": nn.ModuleList(blocks)})
+    once = OncePerPrompt(network)
+    once.is_on = True
+    return once, [block["cross_attn"]["to_kv"] for block in blocks]
+
+
+def test_the_first_of_several_computes_for_all(monkeypatch):
+    once, readers = make_readers()
+    prompt = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(), once.about({"prompt": prompt}):
+        expected = [nn.functional.linear(prompt, reader.weight, reader.bias) for reader in readers]
+        first = readers[0](prompt)
+        monkeypatch.setattr(nn.Linear, "forward", None)  # nothing is computed any more
+        for output, right in zip(
+            (first, readers[1](prompt), readers[0](prompt)), (*expected, expected[0]), strict=True
+        ):
+            assert torch.equal(output, right)
+
+
+def test_one_that_is_given_another_tensor_than_the_first_computes_its_own():
+    once, readers = make_readers()
+    one, other = torch.randn(2, 1, 5, 3, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(), once.about({"prompt": one}):
+        readers[0](one)
+        assert torch.equal(readers[1](other), nn.functional.linear(other, readers[1].weight, readers[1].bias))
 
 
 def test_a_model_that_is_not_told_to_keeps_nothing(quantized, computed):

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from audioptq.models.build import WithoutInitialising
+from audioptq.models.engine import GLU
 
 
 class OnMeta(WithoutInitialising):
@@ -70,3 +72,21 @@ def read_in(module: nn.Module, dtypes: Mapping[str, torch.dtype]) -> None:
         own = {name: tensor.to(dtypes[name], copy=True) for name, tensor in module.state_dict().items()}
         # stable-audio-tools' pretransform has a `load_state_dict` of its own, for other names.
         nn.Module.load_state_dict(module, own, assign=True)
+
+
+class OverwritingSiLU(nn.SiLU):
+    """A SiLU that writes over its input, to the bit the same; where a gradient may be asked for, the ordinary one."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Of any shape."""
+        return functional.silu(input, inplace=not torch.is_grad_enabled())
+
+
+def overwrite_gates(network: nn.Module) -> None:
+    """Lets gated feed-forwards write the activated gate over the gate, which nobody else reads.
+
+    They are where a step's memory peaks: 12,288 channels in Stable Audio Open, of which the gate is half.
+    """
+    for module in network.modules():
+        if isinstance(module, GLU) and type(module.act) is nn.SiLU:
+            module.act = OverwritingSiLU()

@@ -19,7 +19,7 @@ from audioptq.models.chunked import chunk_overlap, decode_in_chunks, decoding_by
 from audioptq.models.engine import VDenoiser
 from audioptq.models.files import load_weights, read_model_config, weights_file
 from audioptq.models.layout import BLOCKS
-from audioptq.models.lean import dtypes_of, read_in, without_weights
+from audioptq.models.lean import dtypes_of, overwrite_gates, read_in, without_weights
 from audioptq.models.once import OncePerPrompt
 from audioptq.models.t5_text import T5TextConditioner, no_text_encoder
 from audioptq.models.word_text import WordTransformerConditioner
@@ -58,6 +58,7 @@ class StableAudioModel:
                 "It must follow stable-audio-tools' schema (model_type diffusion_cond; see models/mini/model_config.json)."
             ) from error
         self.network.eval().requires_grad_(False)
+        overwrite_gates(self.network)
         self.check_schedule: Callable[[Iterable[float]], None] = lambda sigmas: None
         self.sample_rate = int(config["sample_rate"])
         self.max_seconds = config["sample_size"] / self.sample_rate
