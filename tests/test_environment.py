@@ -71,3 +71,17 @@ assert torchvision.transforms.functional.to_tensor and torch._dynamo.config
 def test_the_engine_leaves_out_what_nothing_uses_and_hides_it_from_nobody():
     done = subprocess.run([sys.executable, "-c", LEAN], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_importing_a_t5_says_nothing_and_logging_goes_on():
+    """torchao, which transformers takes along, would log each GPU kernel that this machine does not load."""
+    code = (
+        "import logging\n"
+        "from audioptq.compat import allow_cuda_wheels_on_cpu, quiet_imports\n"
+        "allow_cuda_wheels_on_cpu()\n"
+        "with quiet_imports():\n"
+        "    from transformers import T5EncoderModel\n"
+        "logging.warning('heard')\n"
+    )
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert run.stderr == "WARNING:root:heard\n"

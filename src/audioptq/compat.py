@@ -7,6 +7,7 @@ stable-audio-tools and k-diffusion import both, and use none of the compiled par
 import contextlib
 import importlib.util
 import io
+import logging
 import os
 import sys
 import types
@@ -45,10 +46,19 @@ def allow_cuda_wheels_on_cpu() -> None:
 
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Swallows what stable-audio-tools and k-diffusion print on import: no flash attention here, and pkg_resources is old."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-        yield
+    """Swallows what libraries say on import, and no error.
+
+    stable-audio-tools and k-diffusion print that there is no flash attention and that pkg_resources is old. transformers takes
+    torchao along with a T5, which logs each of its GPU kernels that this machine does not load.
+    """
+    disabled = logging.root.manager.disable
+    logging.disable(max(disabled, logging.WARNING))
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 @contextlib.contextmanager
