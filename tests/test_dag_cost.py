@@ -143,8 +143,9 @@ def test_ten_times_as_many_captions_cost_about_ten_times_as_much(make_plan: Call
     print(
         f"{n_jobs(one.output)} jobs {one.seconds:.1f} s, {n_jobs(ten.output)} jobs {ten.seconds:.1f} s, start {start:.1f} s"
     )
-    # Beyond the start. Half as much again for neighbours on the processor; a quadratic plan costs a hundredfold.
-    assert ten.seconds - start < 15 * max(one.seconds - start, start / 4)
+    # Beyond the start: a linear plan costs tenfold, a quadratic one a hundredfold. The bar is in the middle of the two (their
+    # geometric mean), since the smaller plan takes hardly a second, of which neighbours on the processor change half.
+    assert ten.seconds - start < 30 * max(one.seconds - start, start / 4)
 
 
 def test_a_run_with_nothing_to_do_costs_no_more_than_planning_it(make_plan: Callable[..., Plan]) -> None:

@@ -19,10 +19,17 @@ from audioptq.sampling.sampler import sample
 ROOT = Path(__file__).parents[2]
 ENTRIES = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["recipes"]
 CAPTIONS = ["a dog barks", "rain falls"]
-# One rounding more or less in a layer turns an activation by one step, and later layers multiply that.
+# Where scales are applied in another order, or smoothing is folded away: one rounding more or less in a layer turns an activation
+# by one step, and later layers multiply that.
 FORWARD_TOLERANCE = 1e-2
-# In no layer by itself: a float32 sum of some hundred products against the exact one.
+# In no layer by itself: some roundings of float32.
 LAYER_TOLERANCE = 2e-6
+# Backends that apply scales, bias and branch in the order of the simulated form.
+SAME_TO_THE_BIT = {"native", "reference"}
+EVERY_KIND = [
+    "w8a8_rtn", "w8a8_sqs", "w8a8_sqd", "w8a8_sqd_sim", "w8a8_sqd_lora", "w8a8_sqg",
+    "w4a8_sqs", "w4a8_sqd", "w4a8_sqd_lora", "w4a8_svdquant", "w4a4_sqs", "w4a4_sqd_lora",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +100,32 @@ def test_a_forward_pass_on_integers_is_the_simulated_one_within_a_hundredth(mini
     integer = forwards(model, asked)
     assert relative(integer, simulated) <= FORWARD_TOLERANCE
     assert relative(integer, full) <= 1.05 * relative(simulated, full)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", sorted(SAME_TO_THE_BIT))
+@pytest.mark.parametrize("name", EVERY_KIND)
+def test_what_is_simulated_is_what_integers_give_to_the_bit(calibrated, quantized, name, backend):
+    model, _ = quantized(name)
+    simulated = forwards(model, calibrated[1])
+    report = use_integer(model.network, backend)
+    if report["backend"].isna().all():
+        pytest.skip(report["reason"].iloc[0])
+    assert report["backend"].notna().all()
+    assert torch.equal(forwards(model, calibrated[1]), simulated)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["w8a8_sqs", "w8a8_sqd"])
+def test_the_integer_form_of_this_processor_folds_nothing_that_it_divides_on_the_way(calibrated, quantized, name):
+    model, recipe = quantized(name)
+    simulated = forwards(model, calibrated[1])
+    said, backends, line = use_compute(model.network, recipe, "integer")
+    if set(backends.values()) != {"native"}:
+        pytest.skip(f"another backend is the fastest here: {line}")
+    assert said == "integer"
+    assert "folded" not in line
+    assert torch.equal(forwards(model, calibrated[1]), simulated)
 
 
 @pytest.mark.slow

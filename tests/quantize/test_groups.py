@@ -22,7 +22,7 @@ from audioptq.quantize import (
 from audioptq.quantize.diagnostics import interaction_share, rows_of_timesteps
 from audioptq.quantize.groups import choose_groups, smoothing_gap
 from audioptq.quantize.integer import IntegerLinear, use_integer
-from audioptq.quantize.linear import BUFFERS
+from audioptq.quantize.layer_tensors import BUFFERS
 from audioptq.quantize.smooth import smooth_scale, smooth_table
 
 # Of logarithms of order 10 in float64, summed over thousands of terms and subtracted.

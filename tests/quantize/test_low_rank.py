@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from audioptq.errors import UserError
-from audioptq.quantize.low_rank import low_rank_branch, truncated_svd
+from audioptq.quantize.low_rank import add_branch, low_rank_branch, truncated_svd
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -52,12 +52,15 @@ def test_nothing_to_approximate_gives_zero_and_the_rank_stops_at_the_shape():
     assert (branch.weight(torch.float32) == 0).all()
 
 
-def test_the_branch_multiplies_by_its_weight():
+def test_the_branch_adds_the_product_with_its_weight():
     m = matrix(7, 5)
     branch = low_rank_branch(m, rank=3)
     x = matrix(2, 5)
     assert branch.a.dtype == branch.b.dtype == torch.float16
-    torch.testing.assert_close(branch(x), x @ branch.weight(torch.float64).T)
+    y = matrix(2, 7)
+    expected = y + x @ branch.weight(torch.float64).T
+    assert add_branch(y, branch.inner(x), branch.b) is y
+    torch.testing.assert_close(y, expected)
 
 
 def test_scaled_coordinates_decide_what_is_approximated():

@@ -5,7 +5,14 @@ from torch import nn
 from audioptq.memory import available_bytes, gigabytes, require_memory
 from audioptq.models.feeds import block_feeds
 from audioptq.quantize import QuantRecipe
-from audioptq.quantize.integer import fold_smoothing, folds_summary, packed_anew, summary, use_integer
+from audioptq.quantize.integer import (
+    fold_smoothing,
+    folds_summary,
+    layers_to_fold,
+    packed_anew,
+    summary,
+    use_integer,
+)
 
 # Whether integer products on a CPU keep large weights as their kernel wants them.
 KEEP_WEIGHTS = ("never", "auto", "always")
@@ -18,8 +25,8 @@ def use_compute(
 ) -> tuple[str, dict[str, str], str]:
     """Puts the network into the wanted form, as far as this machine can.
 
-    In layers that multiply integers, static smoothing is folded into what makes their input, wherever that is exact. The simulated
-    form stays the plain one. No file describes folded layers: save a model before.
+    In layers whose backend divides by a smoothing vector in a pass of its own, a static one is folded into what makes their input,
+    wherever that is exact. The simulated form stays the plain one. No file describes folded layers: save a model before.
 
     Args:
         network: Of a loaded model, on its device.
@@ -40,7 +47,7 @@ def use_compute(
     is_whole = len(report) > 0 and bool(report["backend"].notna().all())
     label = "integer" if is_whole else recipe.compute
     backends = report.dropna(subset="backend").set_index("layer")["backend"].to_dict()
-    folds = fold_smoothing(network, block_feeds(network), backends)
+    folds = fold_smoothing(network, block_feeds(network), layers_to_fold(report))
     lines = [f"compute {label}: {summary(report)}"]
     if len(folds):
         lines.append(folds_summary(folds))

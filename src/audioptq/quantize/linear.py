@@ -1,6 +1,7 @@
 """The quantized linear layer: stored integers, and a forward pass that simulates their arithmetic in float.
 
-`integer.linear.IntegerLinear` is the same layer with a product that runs on integers.
+`integer.linear.IntegerLinear` is the same layer with a product that runs on integers. Where that can be, the simulated product is one
+of integers held as floats whose sums are exact, so that both give the same.
 """
 
 from collections.abc import Mapping
@@ -10,10 +11,11 @@ from torch import Tensor, nn
 
 from audioptq.quantize.cast import product
 from audioptq.quantize.clock import TimestepClock
+from audioptq.quantize.exact import exact_linear, not_integer, sum_dtype
 from audioptq.quantize.granularity import act_granularity
-from audioptq.quantize.low_rank import LowRankBranch
-from audioptq.quantize.packing import packed_width
-from audioptq.quantize.primitives import choose_scale, dequantize, fake_quantize
+from audioptq.quantize.layer_tensors import BUFFERS, check_tensors
+from audioptq.quantize.low_rank import LowRankBranch, add_branch
+from audioptq.quantize.primitives import choose_scale, dequantize, fake_quantize, quantize_in_float
 from audioptq.quantize.specs import ActivationSpec, LayerRecipe, WeightSpec
 from audioptq.quantize.weights import (
     COMPUTE_WEIGHT,
@@ -24,8 +26,6 @@ from audioptq.quantize.weights import (
     requantize,
     stored_weight,
 )
-
-BUFFERS = ("qdata", "scale", "weight", "bias", "smooth_scale", "smooth_row", "act_scale")
 
 
 class QuantLinear(nn.Module):
@@ -41,6 +41,9 @@ class QuantLinear(nn.Module):
     The effective weights of the last two forms differ by at most three half steps: of the stored integers, of their
     int8 requantization, and of the simulated integers.
 
+    If no scale varies along the input channels, integers are multiplied and summed exactly, then scaled; else (see `obstacle`) the
+    product is one of dequantized operands.
+
     A *row* is a row of the smoothing table: one for all timesteps, one per timestep, or one per group of timesteps. The
     dequantized compute weight of a small layer is kept from one call to the next where rows repeat, and is never saved.
 
@@ -53,6 +56,7 @@ class QuantLinear(nn.Module):
         smooth_row: Row of each timestep, int16 `[timestep]`; absent when a row is a timestep or the only one.
         act_scale: Static activation scale, float32 `[row]`, or `[row, in]` per channel.
         low_rank: The 16-bit branch.
+        obstacle: What in the recipe no product of integers can do, as a clause; None if one can do it all.
     """
 
     qdata: Tensor | None
@@ -86,9 +90,10 @@ class QuantLinear(nn.Module):
         self.low_rank: LowRankBranch | None = None
         if "low_rank.a" in tensors:
             self.low_rank = LowRankBranch(tensors["low_rank.a"], tensors["low_rank.b"])
-        self._check(tensors)
+        check_tensors(tensors, recipe, shape)
+        self.obstacle = not_integer(recipe, self.compute_spec if recipe.weight else None)
         self._rows = None if self.smooth_row is None else self.smooth_row.tolist()
-        self._cached: tuple[int, torch.dtype, Tensor] | None = None
+        self._cached: tuple[int, torch.dtype, Tensor, Tensor | None] | None = None
 
     @property
     def rows(self) -> int:
@@ -125,28 +130,34 @@ class QuantLinear(nn.Module):
     def at_row(self, x: Tensor, row: int) -> Tensor:
         """`forward` at a row of the smoothing table."""
         y = self.quantized_product(x, row)  # of this call alone, so it may be added to in place
+        y = y if self.bias is None else _add(y, self.bias)
         if self.low_rank is not None:
-            y += self.low_rank(x.to(self._float_dtype(x))).to(x.dtype)
-        return y if self.bias is None else _add(y, self.bias)
+            inner = self.low_rank.inner(x.to(self._float_dtype(x)))
+            add_branch(y.flatten(0, -2), inner.flatten(0, -2), self.low_rank.b)
+        return y
 
     def quantized_product(self, x: Tensor, row: int) -> Tensor:
         """`Q_a(x / s) W_s^T` in the dtype of `x`, without branch and bias."""
-        operand = self.operand(x, row)
+        operand, x_scale = self.operand(x, row)
         if self.is_small or self.qdata is None:
-            return product(operand, self._weight_of(row, operand.dtype)).to(x.dtype)
-        y = x.new_empty(*x.shape[:-1], self.out_features)
-        for channels in channels_at_once((self.out_features, self.in_features)):
-            y[..., channels] = product(operand, self.compute_weight(row, channels).to(operand.dtype))
-        return y
+            y = self._times(operand, row, EVERY)
+        else:
+            y = operand.new_empty(*x.shape[:-1], self.out_features)
+            for channels in channels_at_once((self.out_features, self.in_features)):
+                y[..., channels] = self._times(operand, row, channels)
+        return (y if x_scale is None else y.mul_(x_scale)).to(x.dtype)
 
-    def operand(self, x: Tensor, row: int) -> Tensor:
-        """`Q_a(x / s)`: what meets the compute weight; not quantized, in the recipe's float type, if it says so."""
+    def operand(self, x: Tensor, row: int) -> tuple[Tensor, Tensor | None]:
+        """`Q_a(x / s)` as integers held in float and their scale; where floats are multiplied, as a float and None."""
         smoothed = self.smoothed(x, row)
         spec = self.recipe.activation
         if spec is None:
-            return smoothed.to(self._float_dtype(x))
+            return smoothed.to(self._float_dtype(x)), None
         scale = self.activation_scale(smoothed, row, spec)
-        return fake_quantize(smoothed, scale, spec.bits, in_place=smoothed is not x)
+        if self.obstacle is not None:
+            return fake_quantize(smoothed, scale, spec.bits, in_place=smoothed is not x), None
+        dtype = sum_dtype(x.dtype)
+        return quantize_in_float(smoothed, scale, spec.bits, in_place=smoothed is not x).to(dtype), scale.to(dtype)
 
     def smoothed(self, x: Tensor, row: int) -> Tensor:
         """`x / s`."""
@@ -199,14 +210,25 @@ class QuantLinear(nn.Module):
         timestep = self.clock.index
         return timestep if self._rows is None else self._rows[timestep]
 
-    def _weight_of(self, row: int, dtype: torch.dtype) -> Tensor:
-        """The compute weight; that of a small layer is made anew only when the row changes."""
+    def _times(self, operand: Tensor, row: int, channels: slice) -> Tensor:
+        """The operand times the weight of some output channels, with the weight's scales."""
+        weight, scale = self._weight_of(row, operand.dtype, channels)
+        if scale is None or self.recipe.activation is None:
+            return product(operand, weight)
+        return exact_linear(operand, weight, (self.recipe.activation.bits, self.compute_spec.bits)).mul_(scale)
+
+    def _weight_of(self, row: int, dtype: torch.dtype, channels: slice) -> tuple[Tensor, Tensor | None]:
+        """What meets the operand: integers and their scales, or floats and None. A small layer's is made when the row changes."""
         if self._cached is not None and self._cached[:2] == (row, dtype):
-            return self._cached[2]
-        weight = self.compute_weight(row).to(dtype)
+            return self._cached[2:]
+        if self.obstacle is not None:
+            made: tuple[Tensor, Tensor | None] = self.compute_weight(row, channels).to(dtype), None
+        else:
+            integers, scale = self.integer_weight(row, channels)
+            made = integers.to(dtype), scale.flatten().to(dtype)
         if self.repeats_rows and self.is_small:
-            self._cached = (row, dtype, weight)
-        return weight
+            self._cached = (row, dtype, *made)
+        return made
 
     def _float_dtype(self, x: Tensor) -> torch.dtype:
         return torch.bfloat16 if self.recipe.dtype == "bfloat16" else x.dtype
@@ -221,29 +243,6 @@ class QuantLinear(nn.Module):
     def _weight_spec(self) -> WeightSpec:
         assert self.recipe.weight is not None, "only layers with quantized weights come here"
         return self.recipe.weight
-
-    def _check(self, tensors: Mapping[str, Tensor]) -> None:
-        expected = {"weight"} if self.recipe.keeps_weight else {"qdata", "scale"}
-        expected |= {"smooth_scale"} if self.recipe.smoothing else set()
-        expected |= {"low_rank.a", "low_rank.b"} if self.recipe.low_rank else set()
-        is_static = self.recipe.activation is not None and self.recipe.activation.range == "static"
-        expected |= {"act_scale"} if is_static else set()
-        given = set(tensors) - {"bias", "smooth_row"}
-        if given != expected:
-            raise ValueError(f"tensors {sorted(given)} where the recipe needs {sorted(expected)}")
-        width = (
-            self.in_features if self.recipe.keeps_weight else packed_width(self.in_features, self._weight_spec().bits)
-        )
-        stored = tensors["weight" if self.recipe.keeps_weight else "qdata"]
-        if stored.shape != (self.out_features, width):
-            raise ValueError(f"a stored weight of {tuple(stored.shape)} that should be [{self.out_features}, {width}]")
-        if self.act_scale is not None and len(self.act_scale) != self.rows:
-            raise ValueError(f"{len(self.act_scale)} activation scales for {self.rows} rows")
-        for name, shape in {"smooth_scale": (self.rows, self.in_features), "bias": (self.out_features,)}.items():
-            if name in tensors and tensors[name].shape != shape:
-                raise ValueError(f"{name} of {tuple(tensors[name].shape)} that should be {list(shape)}")
-        if self.scale is not None and (self.scale.ndim != 2 or len(self.scale) not in (1, self.out_features)):
-            raise ValueError(f"scales of {tuple(self.scale.shape)} for {self.out_features} output channels")
 
     def _apply(self, *args: object, **kwargs: object) -> "QuantLinear":
         self._cached = None  # moved or cast: the cached weight is of the old device or dtype

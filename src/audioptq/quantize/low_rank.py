@@ -7,7 +7,7 @@ from audioptq.errors import UserError
 
 
 class LowRankBranch(nn.Module):
-    """Adds `x A B^T` to a layer's output; it acts on the raw input, neither smoothed nor quantized.
+    """Adds `x A B^T` to a layer's output (`add_branch`); it acts on the raw input, neither smoothed nor quantized.
 
     Attributes:
         a: `[in, rank]`, fp16.
@@ -22,10 +22,6 @@ class LowRankBranch(nn.Module):
         self.register_buffer("a", a.contiguous())
         self.register_buffer("b", b.contiguous())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`[..., in]` -> `[..., out]`, in the dtype of `x`."""
-        return self.inner(x) @ self.b.to(x.dtype).T
-
     def inner(self, x: Tensor) -> Tensor:
         """`x A`: `[..., in]` -> `[..., rank]`, in the dtype of `x`."""
         return x @ self.a.to(x.dtype)
@@ -33,6 +29,17 @@ class LowRankBranch(nn.Module):
     def weight(self, dtype: torch.dtype) -> Tensor:
         """The matrix `[out, in]` that the branch multiplies by: `B A^T`."""
         return self.b.to(dtype) @ self.a.to(dtype).T
+
+
+def add_branch(y: Tensor, inner: Tensor, factor: Tensor) -> Tensor:
+    """`y + inner factor^T` in the memory of `y`, summed in its type.
+
+    Args:
+        y: A layer's output, `[tokens, out]`.
+        inner: `x A`, `[tokens, rank]`, in the type that the branch computes in.
+        factor: `B`, `[out, rank]`; rounded to the type of `inner` first.
+    """
+    return y.addmm_(inner.to(y.dtype), factor.to(inner.dtype).to(y.dtype).T)
 
 
 def truncated_svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:

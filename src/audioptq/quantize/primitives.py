@@ -29,7 +29,7 @@ def choose_scale(absmax: Tensor, bits: int) -> Tensor:
 
 def quantize(x: Tensor, scale: Tensor, bits: int) -> Tensor:
     """int8 integers `clip(round(x / scale), -qmax, qmax)`; halves round to even."""
-    return _clip(x / scale, bits).to(torch.int8)
+    return quantize_in_float(x, scale, bits).to(torch.int8)
 
 
 def dequantize(qdata: Tensor, scale: Tensor) -> Tensor:
@@ -37,9 +37,14 @@ def dequantize(qdata: Tensor, scale: Tensor) -> Tensor:
     return qdata.to(scale.dtype).mul_(scale)
 
 
+def quantize_in_float(x: Tensor, scale: Tensor, bits: int, *, in_place: bool = False) -> Tensor:
+    """The integers of `quantize` in the dtype of `x`; NaN stays NaN. With `in_place` in the memory of `x`."""
+    return _clip(x.div_(scale) if in_place else x / scale, bits)
+
+
 def fake_quantize(x: Tensor, scale: Tensor, bits: int, *, in_place: bool = False) -> Tensor:
     """`dequantize(quantize(x))` without leaving float; NaN stays NaN. With `in_place` in the memory of `x`."""
-    return _clip(x.div_(scale) if in_place else x / scale, bits).mul_(scale)
+    return quantize_in_float(x, scale, bits, in_place=in_place).mul_(scale)
 
 
 def _clip(steps: Tensor, bits: int) -> Tensor:

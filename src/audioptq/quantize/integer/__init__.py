@@ -2,6 +2,14 @@
 
 from audioptq.quantize.integer.folds import fold_smoothing, folds_summary
 from audioptq.quantize.integer.linear import IntegerLinear
-from audioptq.quantize.integer.use import packed_anew, summary, use_integer
+from audioptq.quantize.integer.use import layers_to_fold, packed_anew, summary, use_integer
 
-__all__ = ["IntegerLinear", "fold_smoothing", "folds_summary", "packed_anew", "summary", "use_integer"]
+__all__ = [
+    "IntegerLinear",
+    "fold_smoothing",
+    "folds_summary",
+    "layers_to_fold",
+    "packed_anew",
+    "summary",
+    "use_integer",
+]

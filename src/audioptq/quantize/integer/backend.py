@@ -15,9 +15,12 @@ class Backend(Protocol):
 
     Attributes:
         name: What reports and messages call it.
+        divides_on_the_way: Whether `quantize_tokens` divides by the smoothing vector at no cost worth naming. Else static vectors are
+            folded away, which changes the rounding.
     """
 
     name: str
+    divides_on_the_way: bool
 
     def __hash__(self) -> int:
         """By identity: trials are kept by backend."""

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from audioptq.quantize.apply import set_module
 from audioptq.quantize.integer.linear import IntegerLinear
-from audioptq.quantize.linear import BUFFERS, QuantLinear
+from audioptq.quantize.layer_tensors import BUFFERS
+from audioptq.quantize.linear import QuantLinear
 from audioptq.quantize.specs import LayerRecipe
 
 # Of a norm: what its normalised input is multiplied by, and what is added then.

@@ -14,6 +14,7 @@ class IntMm:
     """`torch._int_mm`; zeros pad what CUDA's kernel does not take, and are cut off again."""
 
     name = "int_mm"
+    divides_on_the_way = False
 
     def refusal(self, device: torch.device) -> str | None:
         """Without VNNI it is a nested loop in torch: right, and a hundred times too slow to be of use."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from audioptq.quantize.integer.backend import Backend, Epilogue, FusingBackend, RequantizingBackend, StoredBackend
-from audioptq.quantize.linear import BUFFERS, QuantLinear
+from audioptq.quantize.layer_tensors import BUFFERS
+from audioptq.quantize.linear import QuantLinear
 from audioptq.quantize.primitives import quantize
 from audioptq.quantize.weights import EVERY
 

@@ -29,6 +29,7 @@ class OneDnn:
     """
 
     name = "onednn"
+    divides_on_the_way = False
 
     def refusal(self, device: torch.device) -> str | None:
         """It needs a CPU and a torch built with oneDNN."""

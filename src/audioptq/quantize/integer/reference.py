@@ -10,6 +10,7 @@ class Reference:
     """Multiplies in float64, whose 53 bits hold every sum of fewer than 2^39 products of two int8 values."""
 
     name = "reference"
+    divides_on_the_way = False
 
     def refusal(self, device: torch.device) -> str | None:
         """Works everywhere."""

@@ -34,6 +34,7 @@ class TritonBackend:
     """
 
     name = "triton"
+    divides_on_the_way = True
 
     def refusal(self, device: torch.device) -> str | None:
         """It needs a CUDA device, or Triton's interpreter, and the package, which comes with torch for CUDA."""

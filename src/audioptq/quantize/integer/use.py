@@ -5,7 +5,7 @@ from torch import nn
 
 from audioptq.memory import give_back
 from audioptq.quantize.apply import set_module
-from audioptq.quantize.integer.choose import AUTO, choose_for_layer
+from audioptq.quantize.integer.choose import AUTO, BACKENDS, choose_for_layer
 from audioptq.quantize.integer.linear import IntegerLinear
 from audioptq.quantize.linear import QuantLinear
 
@@ -30,7 +30,7 @@ def use_integer(module: nn.Module, backend: str = AUTO, *, keep: bool = False) -
     rows = []
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, QuantLinear)]
     for name, layer in layers:
-        reason = not_integer(layer)
+        reason = layer.obstacle
         chosen = None
         if reason is None:
             chosen, reason = choose_for_layer(backend, layer, keep=keep)
@@ -41,21 +41,15 @@ def use_integer(module: nn.Module, backend: str = AUTO, *, keep: bool = False) -
     return pd.DataFrame(rows, columns=["layer", "backend", "reason"])
 
 
+def layers_to_fold(report: pd.DataFrame) -> list[str]:
+    """Of a report of `use_integer`, the layers whose backend would divide by a smoothing vector in a pass of its own."""
+    chosen = report.dropna(subset="backend")
+    return [row.layer for row in chosen.itertuples() if not BACKENDS[row.backend].divides_on_the_way]
+
+
 def packed_anew(module: nn.Module) -> list[IntegerLinear]:
     """The layers that pack their weight at each call; `keep = True` of each keeps it, for a byte per weight."""
     return [layer for layer in module.modules() if isinstance(layer, IntegerLinear) and layer.is_packed_anew]
-
-
-def not_integer(layer: QuantLinear) -> str | None:
-    """What in the layer's recipe no integer product can do; None if one can do it all."""
-    recipe = layer.recipe
-    if recipe.weight is None or recipe.activation is None:
-        return "one operand is not quantized"
-    if recipe.activation.granularity == "per_channel":
-        return "its activations have a scale per input channel, which no sum over input channels can apply"
-    if layer.compute_spec.granularity not in ("per_channel", "per_tensor"):
-        return f"its weights have scales {recipe.weight.granularity}, which no sum over input channels can apply"
-    return None
 
 
 def summary(report: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
 from audioptq.quantize.integer.native.library import NoLibrary, load
+from audioptq.quantize.low_rank import add_branch
 from audioptq.quantize.packing import packed_width
 from audioptq.quantize.primitives import qmax
 
@@ -40,6 +41,7 @@ class Native:
     """
 
     name = "native"
+    divides_on_the_way = True
     stored_bits = (8, 4)
 
     def refusal(self, device: torch.device) -> str | None:
@@ -102,8 +104,7 @@ class Native:
             packed.is_packed, packed.scale.numel() == 1, packed.is_narrow, torch.get_num_threads(), y,
         )  # fmt: skip
         if epilogue.inner is not None and epilogue.factor is not None:
-            factor = epilogue.factor.to(epilogue.inner.dtype)
-            y.addmm_(epilogue.inner.float(), factor.float().T)
+            add_branch(y, epilogue.inner, epilogue.factor)
         return y.to(epilogue.dtype)
 
 
