@@ -24,9 +24,11 @@ BACKENDS = {backend.name: backend for backend in _ALL}
 AUTO = "auto"
 # Slower than the float product that it would replace.
 NOT_AUTOMATIC = ("reference",)
-TIMED_TOKENS, TIMED_RUNS = 512, 3
-# Branches of two backends differ in their last bits: a machine's mood shall not choose between backends that are about as fast.
-MARGIN = 1.1
+# Rounds at least, the first of which warms up, and seconds at least: small layers need more rounds to find a quiet moment.
+TIMED_TOKENS, TIMED_RUNS, TIMED_SECONDS = 512, 4, 0.1
+# Results of two backends differ in their last bits, and those of the first are the simulated form's to the bit: a machine's mood
+# shall not choose between backends that are about as fast.
+MARGIN = 1.25
 _fastest_for: dict[tuple[object, ...], str] = {}
 
 
@@ -90,20 +92,24 @@ def _fastest_product(names: tuple[str, ...], device: torch.device, shape: tuple[
     return _fastest(calls, device) if calls else names[0]
 
 
-def _fastest(calls: Mapping[str, Callable[[], object]], device: torch.device) -> str:
-    """The first of the calls that takes at most `MARGIN` of the least time; all of them compute the same integers."""
-    seconds = {name: _seconds(call, device) for name, call in calls.items()}
-    return next(name for name, taken in seconds.items() if taken <= MARGIN * min(seconds.values()))
-
-
 @torch.inference_mode()
+def _fastest(calls: Mapping[str, Callable[[], object]], device: torch.device) -> str:
+    """The first of the calls whose best time, of a few taken in turns, is at most `MARGIN` of the best of all.
+
+    All of them compute the same integers.
+    """
+    best = dict.fromkeys(calls, float("inf"))
+    started, rounds = time.perf_counter(), 0
+    while rounds < TIMED_RUNS or time.perf_counter() - started < TIMED_SECONDS:
+        rounds += 1
+        for name, call in calls.items():
+            best[name] = min(best[name], _seconds(call, device))
+    return next(name for name, taken in best.items() if taken <= MARGIN * min(best.values()))
+
+
 def _seconds(call: Callable[[], object], device: torch.device) -> float:
-    """The best of a few runs."""
-    best = float("inf")
-    for _ in range(TIMED_RUNS + 1):  # the first warms up
-        synchronise(device)
-        started = time.perf_counter()
-        call()
-        synchronise(device)
-        best = min(best, time.perf_counter() - started)
-    return best
+    synchronise(device)
+    started = time.perf_counter()
+    call()
+    synchronise(device)
+    return time.perf_counter() - started
