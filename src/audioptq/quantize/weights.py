@@ -18,8 +18,9 @@ CHANNELS_AT_ONCE = 256
 # A compute weight of at most this many elements is kept from one call to the next. Making a larger one anew costs a few percent
 # of the product that it is made for; keeping all of them would take more memory than the full-precision model.
 KEPT_WEIGHTS = 2**20
-# A larger one is made, used and let go a few output channels at a time: about this many elements.
-WEIGHTS_AT_ONCE = 3 * 2**20
+# A larger one is made, used and let go a few output channels at a time: about this many elements. Products of those channels, in as
+# many parts as exact sums need, are the room that a step takes beside its activations.
+WEIGHTS_AT_ONCE = 2**20
 EVERY = slice(None)
 
 
