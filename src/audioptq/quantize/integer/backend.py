@@ -15,8 +15,8 @@ class Backend(Protocol):
 
     Attributes:
         name: What reports and messages call it.
-        divides_on_the_way: Whether `quantize_tokens` divides by the smoothing vector at no cost worth naming. Else static vectors are
-            folded away, which changes the rounding.
+        divides_on_the_way: Whether `quantize_tokens` divides by the smoothing vector while it quantizes, for little. Else static
+            vectors are folded away, which changes the rounding.
     """
 
     name: str
