@@ -1,7 +1,7 @@
 # One driver at a time, and what a profile has to know of the config; no rules.
 import atexit
 
-from audioptq import cluster
+from audioptq.runs import drivers as cluster
 
 # Profiles reckon the time of a job from its size, and see no config.
 os.environ.update(

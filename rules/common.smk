@@ -3,12 +3,12 @@ import os
 import sys
 from functools import cache
 
-from audioptq.catalogue import evaluator_info, evaluators
-from audioptq.config_check import check_config, check_files
+from audioptq.evaluators import evaluator_info, evaluators
+from audioptq.runs.config_check import check_config, check_files
 from audioptq.console import DRIVER_VARIABLE
 from audioptq.errors import UserError
 from audioptq.fetch.weights import weights_entries
-from audioptq.imports import PACKAGE, library_files
+from audioptq.runs.library_files import PACKAGE, library_files
 from audioptq.prompts.dataset import count_clips
 from audioptq.score.table import metric_info
 
@@ -64,7 +64,10 @@ def library(script, *modules):
 def score_code(wildcards):
     """Library files behind one metric; its module is imported by name, so no import statement leads to it."""
     return library(
-        "score", PACKAGE / "score" / f"{metric_info(wildcards.metric).module}.py"
+        "score",
+        PACKAGE.joinpath(
+            "score", *metric_info(wildcards.metric).module.split(".")
+        ).with_suffix(".py"),
     )
 
 

@@ -97,4 +97,4 @@ def reference_manifest(wildcards):
 
 def report_assets():
     """Template, style and script of the page: library files that no import names."""
-    return relative((PACKAGE / "report").glob("report.*"))
+    return relative((PACKAGE / "report" / "page").glob("report.*"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.shell import shell
 
-from audioptq import forkserver
+from audioptq.runs import forkserver
 
 FORKSERVER = f"audioptq-{os.getpid()}-{secrets.token_hex(8)}"
 # What Snakemake puts before a script's first line imports these.

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from audioptq import job
-from audioptq.artifacts import read_parquet, write_tensors
-from audioptq.device import best_device
 from audioptq.embed.run import embed_captions, load_evaluator
+from audioptq.files.artifacts import read_parquet, write_tensors
+from audioptq.machine.device import best_device
+from audioptq.runs import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

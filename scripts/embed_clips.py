@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from audioptq import job
-from audioptq.artifacts import write_tensors
 from audioptq.audio.manifest import read_manifest
-from audioptq.device import best_device
 from audioptq.embed.cache import cached_rows, evaluator_digest, keep
 from audioptq.embed.run import embed_clips, load_evaluator
+from audioptq.files.artifacts import write_tensors
+from audioptq.machine.device import best_device
+from audioptq.runs import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

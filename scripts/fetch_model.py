@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audioptq import job
 from audioptq.fetch.hub import fetch_model
+from audioptq.runs import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audioptq import job
-from audioptq.artifacts import digest, file_digest, read_parquet, write_parquet
-from audioptq.device import best_device
+from audioptq.files.artifacts import digest, file_digest, read_parquet, write_parquet
 from audioptq.generate.compute import use_compute
 from audioptq.generate.load import load_generator
 from audioptq.generate.shard import GenerationSettings, generate_shard
-from audioptq.models.files import folder_of
-from audioptq.models.once import readers_summary
+from audioptq.machine.device import best_device
+from audioptq.models.stable_audio.files import folder_of
+from audioptq.models.stable_audio.once import readers_summary
+from audioptq.runs import job
 from audioptq.sampling.sampler import SamplerSettings
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from audioptq import job
-from audioptq.artifacts import read_parquet, write_parquet
 from audioptq.audio.manifest import read_manifest
+from audioptq.files.artifacts import read_parquet, write_parquet
+from audioptq.runs import job
 from audioptq.score.run import score_metric
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from audioptq import job
+from audioptq.runs import job
 from audioptq.train.publish import publish
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from audioptq import job
+from audioptq.runs import job
 from audioptq.train.corpus import Corpus
 from audioptq.train.dit import train_dit
 from audioptq.train.evaluators import train_clap, train_tagger

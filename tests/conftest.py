@@ -19,10 +19,10 @@ import pandas as pd
 import pytest
 import torch
 
-from audioptq.compat import allow_cuda_wheels_on_cpu
+from audioptq.machine.compat import allow_cuda_wheels_on_cpu
 
 if TYPE_CHECKING:
-    from audioptq.models.stable_audio import StableAudioModel
+    from audioptq.models.stable_audio.adapter import StableAudioModel
     from audioptq.sampling.sampler import SamplerSettings
 
 SAMPLE_RATE_HZ = 16000
@@ -61,7 +61,7 @@ def tiny_model(tiny_config: dict[str, Any]) -> "StableAudioModel":
     stable-audio-tools starts the output layers of every block at exactly zero: such a network hears neither its prompt nor
     a quantized layer. They get weights here, and the pretransform a random orthonormal basis around a quiet level.
     """
-    from audioptq.models.stable_audio import StableAudioModel
+    from audioptq.models.stable_audio.adapter import StableAudioModel
 
     torch.manual_seed(20)
     model = StableAudioModel(tiny_config)

@@ -86,7 +86,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     from audioptq.generate.compute import use_compute
     from audioptq.generate.load import load_generator
-    from audioptq.memory import freed_is_kept
+    from audioptq.machine.memory import freed_is_kept
     from audioptq.quantize.integer import summary, use_integer
 
     peaks, started = Peaks(), time.monotonic()

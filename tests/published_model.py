@@ -91,7 +91,7 @@ def publish_stable_audio(directory: str | Path, geometry: str = "small", dtype: 
 
     Layers that stable-audio-tools starts at zero get weights like the others: else nothing would react to prompt or recipe.
     """
-    from audioptq.models.build import WithoutInitialising, build_network
+    from audioptq.models.stable_audio.build import WithoutInitialising, build_network
 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ SCORE = """
 import sys
 from pathlib import Path
 import pandas as pd
-from audioptq.artifacts import write_tensors
+from audioptq.files.artifacts import write_tensors
 from audioptq.audio.clips import write_clip
 from audioptq.embed.run import embed_clips, load_evaluator
 from audioptq.score.run import score_metric

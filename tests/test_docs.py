@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 import audioptq
-from audioptq.catalogue import evaluators
-from audioptq.config_check import check_config
+from audioptq.evaluators import evaluators
 from audioptq.quantize import QuantRecipe
-from audioptq.quantize.recipe import LayerSpec
-from audioptq.quantize.specs import SECTIONS
+from audioptq.quantize.recipe.recipe import LayerSpec
+from audioptq.quantize.recipe.specs import SECTIONS
+from audioptq.runs.config_check import check_config
 from audioptq.score.table import METRICS
 
 ROOT = Path(__file__).parent.parent

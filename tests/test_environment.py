@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from audioptq.compat import allow_cuda_wheels_on_cpu
+from audioptq.machine.compat import allow_cuda_wheels_on_cpu
 
 ROOT = Path(__file__).parents[1]
 # Where the import has another name than the package.
@@ -56,7 +56,7 @@ import sys
 import torch
 
 compiler = torch.compile
-import audioptq.models.engine
+import audioptq.models.stable_audio.upstream
 
 heavy = {"torchvision", "torch._dynamo", "torch._inductor", "k_diffusion.evaluation"} & set(sys.modules)
 assert not heavy, heavy
@@ -77,7 +77,7 @@ def test_importing_a_t5_says_nothing_and_logging_goes_on():
     """torchao, which transformers takes along, would log each GPU kernel that this machine does not load."""
     code = (
         "import logging\n"
-        "from audioptq.compat import allow_cuda_wheels_on_cpu, quiet_imports\n"
+        "from audioptq.machine.compat import allow_cuda_wheels_on_cpu, quiet_imports\n"
         "allow_cuda_wheels_on_cpu()\n"
         "with quiet_imports():\n"
         "    from transformers import T5EncoderModel\n"

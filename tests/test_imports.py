@@ -7,24 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from audioptq.imports import PACKAGE, library_files
+from audioptq.runs.library_files import PACKAGE, library_files
 
 ROOT = Path(__file__).parents[1]
 # A module imports only from those further up, and from its own.
 LAYERS = (
     "errors",
-    "seal",
-    "atomic",
-    "artifacts",
+    "site",
+    "noise_levels",
+    "files",
     "console",
-    "job",
-    "compat",
-    "gpu_claim",
-    "device",
-    "memory",
-    "imports",
-    "forkserver",
-    "catalogue",
+    "machine",
+    "evaluators",
     "fetch",
     "audio",
     "soundscapes",
@@ -37,11 +31,9 @@ LAYERS = (
     "generate",
     "embed",
     "score",
-    "config_check",
     "report",
+    "runs",
     "train",
-    "cluster",
-    "status",
     "estimate",
     "bench",
     "commands",
@@ -50,14 +42,14 @@ LAYERS = (
 FORBIDDEN = {
     "quantize": {"audio", "models", "sampling"},  # quantizes any torch module
     "score": {"models", "embed", "quantize", "generate"},  # scores any files
-    "train": {"report"},
-    "status": {"models", "generate", "report", "train"},  # reads what they leave behind, and starts at once
+    "train": {"report", "runs"},
+    "runs": {"generate", "report", "train"},
     "estimate": {"models", "generate", "report", "train"},
     "report": {"models", "generate", "embed"},
-    "bench": {"embed", "score", "train", "status", "estimate"},
+    "bench": {"embed", "score", "train", "estimate"},
     "commands": {"score", "report", "train"},
 }
-# `config_check` and `train` read no configuration: the former is handed it, the latter has its settings passed.
+# `runs.config_check` and `train` read no configuration: the former is handed it, the latter has its settings passed.
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -118,11 +110,11 @@ def test_no_two_modules_import_each_other():
     [
         "audioptq",
         "audioptq.score",
-        "audioptq.artifacts",
+        "audioptq.files.artifacts",
         "audioptq.console",
         "audioptq.prompts.dataset",
-        "audioptq.catalogue",
-        "audioptq.status.run",
+        "audioptq.evaluators",
+        "audioptq.runs.status.run",
         "audioptq.cli",
         "audioptq.fetch.weights",
     ],
@@ -140,8 +132,15 @@ def relative(files):
 
 def test_a_scripts_files_are_found_directly_and_through_others(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text("import os\nfrom audioptq.artifacts import digest\n")
-    assert relative(library_files(script)) == {"__init__.py", "artifacts.py", "atomic.py", "errors.py", "seal.py"}
+    script.write_text("import os\nfrom audioptq.files.artifacts import digest\n")
+    assert relative(library_files(script)) == {
+        "__init__.py",
+        "files/__init__.py",
+        "files/artifacts.py",
+        "files/atomic.py",
+        "errors.py",
+        "files/checksum.py",
+    }
     script.write_text("def main():\n    from audioptq.prompts import table\n")
     assert relative(library_files(script)) == {"__init__.py", "errors.py", "prompts/__init__.py", "prompts/table.py"}
     script.write_text("import numpy\nimport audioptq_else\n")
@@ -157,25 +156,29 @@ def test_a_scripts_files_are_found_directly_and_through_others(tmp_path):
     [
         (
             "generate",
-            {"generate/shard.py", "sampling/noise.py", "models/mel_pca.py", "quantize/linear.py"},
-            {"score/kl.py", "report/page.py"},
+            {"generate/shard.py", "sampling/noise.py", "models/stable_audio/mel_pca.py", "quantize/layers/linear.py"},
+            {"score/kl.py", "report/page/sentences.py"},
         ),
         (
             "quantize",
-            {"quantize/smooth.py", "calibrate/act_stats.py"},
+            {"quantize/arithmetic/smooth.py", "calibrate/act_stats.py"},
             {"sampling/noise.py", "score/kl.py", "soundscapes/noise.py"},
         ),
         (
             "embed_clips",
-            {"embed/run.py", "embed/cache.py", "catalogue.py"},
-            {"quantize/linear.py", "sampling/noise.py"},
+            {"embed/run.py", "embed/cache.py", "evaluators.py"},
+            {"quantize/layers/linear.py", "sampling/noise.py"},
         ),
         (
             "references",
             {"references/worker.py", "prompts/dataset.py"},
-            {"models/mel_pca.py", "score/kl.py"},
+            {"models/stable_audio/mel_pca.py", "score/kl.py"},
         ),
-        ("prompts", {"prompts/synthesised.py", "soundscapes/render.py"}, {"models/mel_pca.py", "score/kl.py"}),
+        (
+            "prompts",
+            {"prompts/synthesised.py", "soundscapes/render.py"},
+            {"models/stable_audio/mel_pca.py", "score/kl.py"},
+        ),
     ],
 )
 def test_a_stage_depends_on_its_own_code_alone(script, there, absent):

@@ -112,7 +112,7 @@ def test_shards_of_embedding_are_whole_shards_of_generation(undisturbed: Run) ->
     [
         ("score/mcd.py", {"score", "report"}),
         ("embed/clap_mini.py", {"embed_clips", "embed_captions", "score", "report"}),
-        ("report/table.py", {"report"}),
+        ("report/measure/table.py", {"report"}),
     ],
 )
 def test_editing_a_library_file_reruns_the_stages_that_use_it(

@@ -36,8 +36,8 @@ def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _status(options: argparse.Namespace) -> None:
-    from audioptq.status.run import run_status
-    from audioptq.status.show import as_lines, as_table
+    from audioptq.runs.status.run import run_status
+    from audioptq.runs.status.show import as_lines, as_table
 
     show = as_table if sys.stdout.isatty() else as_lines
     print("\n".join(show(run_status(options.results, options.directory))))

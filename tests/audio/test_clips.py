@@ -8,9 +8,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audioptq.artifacts import file_digest
 from audioptq.audio.clips import ListedClip, clip_file_name, read_clip, write_clip
 from audioptq.errors import DamagedArtifactError
+from audioptq.files.artifacts import file_digest
 
 RATE_HZ = 16000
 HOSTILE = st.text(max_size=300) | st.sampled_from(

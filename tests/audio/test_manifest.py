@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from audioptq.artifacts import write_parquet
 from audioptq.audio.manifest import by_recipe, compute_by_recipe, read_manifest
 from audioptq.errors import DamagedArtifactError
+from audioptq.files.artifacts import write_parquet
 
 
 def shard(path, clip_ids, **metadata):

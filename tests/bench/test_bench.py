@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from audioptq.artifacts import read_parquet
 from audioptq.bench.machine import describe_machine, peak_bytes
 from audioptq.bench.process import FormError, WorkerProcess
 from audioptq.bench.run import FILES
 from audioptq.bench.statistics import random_statistics
 from audioptq.cli import main
+from audioptq.files.artifacts import read_parquet
 
 RECIPES = {
     "bf16": {"dtype": "bfloat16"},

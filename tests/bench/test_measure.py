@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from audioptq.artifacts import read_parquet
 from audioptq.bench.plan import Form
 from audioptq.bench.process import FormError
 from audioptq.bench.run import FILES, run_bench
 from audioptq.bench.table import ratio, widths_of
 from audioptq.errors import UserError
+from audioptq.files.artifacts import read_parquet
 
 BF16 = {"dtype": "bfloat16"}
 RECIPE = Form("w4a8_rtn", "integer", {"weight": {"bits": 4}, "activation": {"bits": 8}})

@@ -12,7 +12,7 @@ from audioptq.bench.operations import BFLOAT16, FLOAT32, INT8, count_operations,
 from audioptq.bench.plan import Case
 from audioptq.bench.profile import KINDS, profile_step
 from audioptq.bench.stepper import Stepper
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.models.stable_audio.adapter import StableAudioModel
 
 
 @pytest.fixture(params=["tiny", "published"])

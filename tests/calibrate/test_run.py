@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from audioptq.artifacts import read_tensors, write_tensors
 from audioptq.calibrate.act_stats import ActStats
 from audioptq.calibrate.run import calibrate
 from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.files.artifacts import read_tensors, write_tensors
 
 RANGES = ("absmax", "min", "max")
 

@@ -24,10 +24,10 @@ def test_seeds_are_read(text, seeds):
 
 
 def test_the_cures_that_the_library_names_are_found(tmp_path):
-    from audioptq.artifacts import read_json
     from audioptq.audio.clips import ListedClip
     from audioptq.errors import DamagedArtifactError
-    from audioptq.score.guard import damaged
+    from audioptq.files.artifacts import read_json
+    from audioptq.score.usable import damaged
 
     with pytest.raises(DamagedArtifactError) as absent:
         read_json(tmp_path / "size.json")

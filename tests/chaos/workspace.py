@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from audioptq.forkserver import SERVER
+from audioptq.runs.forkserver import SERVER
 from tests.workflow_run import TIMING, Run, copy_of
 
 # Without these even root may not read what has no permission to be read.

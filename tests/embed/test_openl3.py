@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from audioptq.embed import openl3
-from audioptq.embed.kaiser_best import resample_kaiser_best
-from audioptq.embed.prepare import peak_normalise
+from audioptq.embed.prepare import peak_normalise, resample_kaiser_best
 from audioptq.errors import DamagedArtifactError, UserError
 
 DATA = Path(__file__).parent / "data"

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from audioptq.artifacts import read_tensors, write_tensors
 from audioptq.embed.published import convert, read_tensor_table
 from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.files.artifacts import read_tensors, write_tensors
 
 CLASSES = 7
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from audioptq.artifacts import write_tensors
 from audioptq.audio.clips import read_clip, write_clip
 from audioptq.embed.cache import cached_rows, evaluator_digest, keep
 from audioptq.embed.clap_mini import ClapMini
@@ -12,6 +11,7 @@ from audioptq.embed.mini import mono_batch
 from audioptq.embed.run import CLIPS_PER_BATCH, embed_captions, embed_clips, load_evaluator
 from audioptq.embed.tagger_mini import TaggerMini
 from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.files.artifacts import write_tensors
 
 CLASSES = ["dog", "rain", "siren"]
 VOCABULARY = ["a", "dog", "barks", "rain"]

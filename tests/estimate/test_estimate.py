@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioptq.artifacts import write_parquet, write_tensors, write_text
 from audioptq.cli import main
 from audioptq.errors import UserError
 from audioptq.estimate.measure import Cost, Costs, measure
 from audioptq.estimate.plan import ON_GPU, Job, Target, planned_jobs
 from audioptq.estimate.simulate import simulate
+from audioptq.files.artifacts import write_parquet, write_tensors, write_text
 
 STEPS, CLIP_STEP, LOAD, START, LATENCY = 10, 0.2, 5.0, 3.0, 0.5
 COSTS = {"prompts": 0.1, "embed_clips": 0.3, "embed_captions": 0.05, "score": 0.2, "report": 0.4}

@@ -10,7 +10,7 @@ import yaml
 from audioptq.calibrate.act_stats import ActStats, LayerStats
 from audioptq.errors import UserError
 from audioptq.generate.compiled import compile_blocks
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.quantize import QuantRecipe, quantize_model
 from audioptq.quantize.integer import use_integer
 

@@ -11,7 +11,7 @@ import yaml
 from audioptq.calibrate.run import calibrate
 from audioptq.errors import UserError
 from audioptq.generate.compute import use_compute
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.quantize import QuantLinear, QuantRecipe, quantize_model
 from audioptq.quantize.integer import use_integer
 from audioptq.sampling.sampler import sample
@@ -201,7 +201,7 @@ def test_a_model_in_part_on_integers_is_not_called_integer(mini, monkeypatch):
 @pytest.fixture
 def every_layer_is_large(monkeypatch):
     """As in Stable Audio Open; mini's layers are so small that what is packed is kept anyway."""
-    monkeypatch.setattr("audioptq.quantize.weights.KEPT_WEIGHTS", 0)
+    monkeypatch.setattr("audioptq.quantize.layers.stored_weight.KEPT_WEIGHTS", 0)
     monkeypatch.setattr("audioptq.generate.compute.use_integer", lambda network: use_integer(network, "reference"))
 
 
@@ -221,7 +221,7 @@ def test_weights_are_kept_as_asked_where_there_is_room(quantized, monkeypatch, k
     model, recipe = quantized("w4a8_rtn")
     layers = [model.network.get_submodule(name) for name in quantized_layers(model)]
     n_bytes = sum(layer.out_features * layer.in_features for layer in layers)
-    for module in ("audioptq.generate.compute", "audioptq.memory"):
+    for module in ("audioptq.generate.compute", "audioptq.machine.memory"):
         monkeypatch.setattr(f"{module}.available_bytes", lambda: None if room is None else int(room * n_bytes))
     _, _, line = use_compute(model.network, recipe, "integer", keep_weights)
     kept = {layer.keep for layer in model.network.modules() if hasattr(layer, "keep")}
@@ -233,7 +233,7 @@ def test_weights_are_kept_as_asked_where_there_is_room(quantized, monkeypatch, k
 @pytest.mark.usefixtures("every_layer_is_large")
 def test_weights_that_do_not_fit_are_not_kept_by_force(quantized, monkeypatch):
     model, recipe = quantized("w4a8_rtn")
-    monkeypatch.setattr("audioptq.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("audioptq.machine.memory.available_bytes", lambda: 1000)
     with pytest.raises(UserError, match=r"Keeping packed weights of 56 layers needs .* packed at each call"):
         use_compute(model.network, recipe, "integer", "always")
 

@@ -7,12 +7,12 @@ import sys
 import pytest
 import torch
 
-from audioptq import memory
-from audioptq.artifacts import read_tensor_metadata, write_tensors
 from audioptq.calibrate.run import calibrate
 from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.files.artifacts import read_tensor_metadata, write_tensors
 from audioptq.generate.load import load_generator
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.machine import memory
+from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.quantize import QuantRecipe, load_quantized, quantize_model, save_quantized
 from audioptq.sampling.sampler import sample
 
@@ -125,7 +125,7 @@ def test_the_peak_of_loading_is_about_the_file(tiny_config, tmp_path):
     code = (
         "import re, sys\n"
         "from audioptq.generate.load import load_generator\n"
-        "from audioptq.models.stable_audio import StableAudioModel\n"
+        "from audioptq.models.stable_audio.adapter import StableAudioModel\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024\n"
         "before = peak()\n"
         "model, _ = load_generator(sys.argv[1])\n"

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 import torch
 
-from audioptq.artifacts import read_parquet, write_parquet
 from audioptq.audio.clips import read_clip, write_clip
 from audioptq.audio.manifest import read_manifest
 from audioptq.errors import UserError
+from audioptq.files.artifacts import read_parquet, write_parquet
 from audioptq.generate.shard import GenerationSettings, generate_shard
 
 COLUMNS = [

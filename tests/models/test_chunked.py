@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from audioptq.models import chunked
-from audioptq.models.build import build_network
-from audioptq.models.chunked import chunk_overlap, decode_in_chunks, input_range
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.models.stable_audio import chunked_decoding as chunked
+from audioptq.models.stable_audio.adapter import StableAudioModel
+from audioptq.models.stable_audio.build import build_network
+from audioptq.models.stable_audio.chunked_decoding import chunk_overlap, decode_in_chunks, input_range
 
 RATIO = 2048
 

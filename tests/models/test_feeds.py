@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from audioptq.models.engine import TransformerBlock
-from audioptq.models.feeds import block_feeds
+from audioptq.models.stable_audio.feeds import block_feeds
+from audioptq.models.stable_audio.upstream import TransformerBlock
 
 WIDTH, CONTEXT = 32, 16
 LAYERS = ("self_attn.to_qkv", "self_attn.to_out", "cross_attn.to_q", "cross_attn.to_out", "ff.ff.0.proj", "ff.ff.2")

@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from audioptq.artifacts import write_json, write_tensors
 from audioptq.errors import DamagedArtifactError, UserError
-from audioptq.models.files import folder_of, load_weights, read_model_config, tensor_shapes, weights_file
-from audioptq.models.layout import block_linears
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.files.artifacts import write_json, write_tensors
+from audioptq.models.stable_audio.adapter import StableAudioModel
+from audioptq.models.stable_audio.files import folder_of, load_weights, read_model_config, tensor_shapes, weights_file
+from audioptq.models.stable_audio.sites import block_linears
 
 NAME = "model.model.preprocess_conv.weight"
 

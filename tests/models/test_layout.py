@@ -3,11 +3,11 @@
 import pytest
 
 from audioptq.errors import DamagedArtifactError
-from audioptq.models.layout import block_linears
+from audioptq.models.stable_audio.sites import block_linears
 
 
 def test_the_header_names_the_layers_of_the_network(tiny_model, tmp_path):
-    from audioptq.artifacts import write_tensors
+    from audioptq.files.artifacts import write_tensors
 
     write_tensors(tmp_path / "model.safetensors", tiny_model.network.state_dict(), {})
     assert sorted(block_linears(tmp_path / "model.safetensors")) == sorted(tiny_model.quantizable_layers())

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils import weight_norm
 
-from audioptq.models.engine import GLU
-from audioptq.models.lean import overwrite_gates, without_weights
+from audioptq.models.stable_audio.meta_init import overwrite_gates, without_weights
+from audioptq.models.stable_audio.upstream import GLU
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 
@@ -90,7 +90,7 @@ def test_building_takes_no_addresses_either():
     code = (
         "import re, torch\n"
         "from torch import nn\n"
-        "from audioptq.models.lean import without_weights\n"
+        "from audioptq.models.stable_audio.meta_init import without_weights\n"
         "size = lambda: int(re.search(r'VmData:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1024\n"
         "with without_weights():\n"
         "    nn.Linear(2, 2)\n"
@@ -105,7 +105,7 @@ def test_building_takes_no_addresses_either():
 def test_neither_building_nor_a_step_imports_the_compiler(published):
     code = (
         "import sys, torch\n"
-        "from audioptq.models.stable_audio import StableAudioModel\n"
+        "from audioptq.models.stable_audio.adapter import StableAudioModel\n"
         f"model = StableAudioModel.load({str(published / 'model')!r}, {str(published / 't5')!r})\n"
         "print(*{'torch._dynamo', 'sympy'} & set(sys.modules), '.')\n"
         "channels, width = model.latent_shape[0], 32\n"

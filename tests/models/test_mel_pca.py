@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from audioptq.audio.log_mel import LogMel, mel_filters
-from audioptq.models.mel_pca import MelPcaPretransform, invert_mel
+from audioptq.models.stable_audio.mel_pca import MelPcaPretransform, invert_mel
 
 DECIBELS = 10 / math.log(10)
 
@@ -124,7 +124,7 @@ def test_more_updates_come_closer(filters, monkeypatch):
 
     values = []
     for iterations in (0, 1, 3, 10, 30):
-        monkeypatch.setattr("audioptq.models.mel_pca.MEL_INVERSION_ITERATIONS", iterations)
+        monkeypatch.setattr("audioptq.models.stable_audio.mel_pca.MEL_INVERSION_ITERATIONS", iterations)
         values.append(divergence())
     assert values == sorted(values, reverse=True)
     assert values[-1] < 0.5 * values[0]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from audioptq.calibrate.run import calibrate
-from audioptq.models.once import OncePerPrompt, prompt_readers, readers_summary
+from audioptq.models.stable_audio.once import OncePerPrompt, prompt_readers, readers_summary
 from audioptq.quantize import QuantLinear, QuantRecipe, quantize_model
 from audioptq.quantize.integer import use_integer
 

@@ -8,8 +8,8 @@ from audioptq.audio.clips import read_clip
 from audioptq.calibrate.run import calibrate
 from audioptq.generate.load import load_generator
 from audioptq.generate.shard import GenerationSettings, generate_shard
-from audioptq.models.build import build_network
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.models.stable_audio.adapter import StableAudioModel
+from audioptq.models.stable_audio.build import build_network
 from audioptq.quantize import QuantRecipe, quantize_model, save_quantized
 from audioptq.sampling.sampler import SamplerSettings, sample
 
@@ -128,7 +128,7 @@ def test_a_recipe_goes_the_whole_way_to_ten_seconds_of_stereo(published, model, 
 def test_a_gpu_makes_the_same_latents(model, published, settings):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    from audioptq.device import best_device
+    from audioptq.machine.device import best_device
 
     def run(device):
         moved = StableAudioModel.load(published / "model", published / "t5", "float32").to(device)

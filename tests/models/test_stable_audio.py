@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from audioptq.artifacts import write_json, write_tensors
 from audioptq.errors import DamagedArtifactError, UserError
-from audioptq.models.build import build_network
-from audioptq.models.files import read_model_config
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.files.artifacts import write_json, write_tensors
+from audioptq.models.stable_audio.adapter import StableAudioModel
+from audioptq.models.stable_audio.build import build_network
+from audioptq.models.stable_audio.files import read_model_config
 
 MINI = Path(__file__).parents[2] / "models" / "mini"
 

@@ -10,9 +10,9 @@ from stable_audio_tools.models.conditioners import T5Conditioner
 from tokenizers import Tokenizer
 
 from audioptq.errors import DamagedArtifactError, UserError
-from audioptq.models.files import read_model_config
-from audioptq.models.stable_audio import StableAudioModel
-from audioptq.models.t5_text import T5TextConditioner
+from audioptq.models.stable_audio.adapter import StableAudioModel
+from audioptq.models.stable_audio.files import read_model_config
+from audioptq.models.stable_audio.t5_text import T5TextConditioner
 
 CAPTIONS = ["a dog barks", "rain falls on the water, and a man speaks", "", "Ω"]
 

@@ -12,9 +12,9 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audioptq.artifacts import read_parquet, write_parquet
 from audioptq.audio.clips import clip_file_name, read_clip, write_clip
 from audioptq.errors import UserError
+from audioptq.files.artifacts import read_parquet, write_parquet
 from audioptq.prompts.csv_file import csv_prompts
 
 COLUMNS = {"clip_id": "audiocap_id", "caption": "caption", "reference_id": "youtube_id"}

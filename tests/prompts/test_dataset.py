@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from audioptq.artifacts import digest
 from audioptq.audio.clips import read_clip
 from audioptq.errors import UserError
+from audioptq.files.artifacts import digest
 from audioptq.prompts.dataset import count_clips, csv_rows, make_prompts
 from audioptq.prompts.synthesised import soundscape_prompts
 from audioptq.soundscapes import CLASSES, KINDS

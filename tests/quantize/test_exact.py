@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from audioptq.quantize.exact import exact_linear
-from audioptq.quantize.primitives import qmax
+from audioptq.quantize.arithmetic.exact_sums import exact_linear
+from audioptq.quantize.arithmetic.primitives import qmax
 
 # One part, and the first width of two; two parts, and the first width of three; Stable Audio Open's widest.
 WIDTHS = [1, 256, 1040, 1041, 1536, 2080, 2081, 6144]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from audioptq.quantize import ActivationSpec, WeightSpec
-from audioptq.quantize.granularity import (
+from audioptq.quantize.arithmetic.granularity import (
     PerAxes,
     PerConcatGroup,
     PerGroup,
@@ -10,7 +10,7 @@ from audioptq.quantize.granularity import (
     act_granularity,
     weight_granularity,
 )
-from audioptq.quantize.weights import quantize_weight, weight_scale
+from audioptq.quantize.layers.stored_weight import quantize_weight, weight_scale
 
 WEIGHT = torch.randn(6, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * torch.logspace(-1, 1, 20)
 

@@ -19,11 +19,11 @@ from audioptq.quantize import (
     quantize_model,
     save_quantized,
 )
-from audioptq.quantize.diagnostics import interaction_share, rows_of_timesteps
-from audioptq.quantize.groups import choose_groups, smoothing_gap
+from audioptq.quantize.arithmetic.smooth import smooth_scale, smooth_table
+from audioptq.quantize.arithmetic.timestep_groups import choose_groups, smoothing_gap
 from audioptq.quantize.integer import IntegerLinear, use_integer
-from audioptq.quantize.layer_tensors import BUFFERS
-from audioptq.quantize.smooth import smooth_scale, smooth_table
+from audioptq.quantize.layers.diagnostics import interaction_share, rows_of_timesteps
+from audioptq.quantize.layers.layer_tensors import BUFFERS
 
 # Of logarithms of order 10 in float64, summed over thousands of terms and subtracted.
 ROUNDING = 1e-6

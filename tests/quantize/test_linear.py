@@ -8,7 +8,7 @@ from torch import nn
 from audioptq.calibrate.act_stats import LayerStats
 from audioptq.errors import UserError
 from audioptq.quantize import QuantRecipe, TimestepClock, quantize_linear
-from audioptq.quantize.weights import compute_weight_bytes
+from audioptq.quantize.layers.stored_weight import compute_weight_bytes
 
 SIGMAS = (50.0, 5.0, 0.5)
 CHANNELS, OUT = 40, 24
@@ -269,7 +269,7 @@ def test_what_does_not_fit_the_layer_is_named(linear):
 def test_requantizing_in_parts_changes_nothing(linear, weight, monkeypatch):
     layer, _, _ = build(linear, weight=weight, activation=A8, smoothing=TIMESTEP)
     whole, whole_scale = layer.integer_weight(1)
-    monkeypatch.setattr("audioptq.quantize.weights.CHANNELS_AT_ONCE", 10)
+    monkeypatch.setattr("audioptq.quantize.layers.stored_weight.CHANNELS_AT_ONCE", 10)
     parts, parts_scale = layer.integer_weight(1)
     assert torch.equal(parts, whole)
     assert torch.equal(parts_scale, whole_scale)
@@ -292,9 +292,9 @@ LARGE = {
 def test_a_large_weight_is_made_in_parts_and_not_kept(linear, name, monkeypatch):
     layer, _, clock = build(linear, **LARGE[name])
     expected = [layer(X) for sigma in SIGMAS if not clock.set_sigma(sigma)]
-    monkeypatch.setattr("audioptq.quantize.weights.KEPT_WEIGHTS", 0)
+    monkeypatch.setattr("audioptq.quantize.layers.stored_weight.KEPT_WEIGHTS", 0)
     monkeypatch.setattr(
-        "audioptq.quantize.weights.WEIGHTS_AT_ONCE", 7 * CHANNELS
+        "audioptq.quantize.layers.stored_weight.WEIGHTS_AT_ONCE", 7 * CHANNELS
     )  # 24 outputs: three ranges and a rest
     large, _, clock = build(linear, **LARGE[name])
     for sigma, whole in zip(SIGMAS, expected, strict=True):
@@ -333,8 +333,8 @@ def test_a_bias_of_more_digits_widens_the_output(linear):
 @pytest.mark.parametrize("limit", [0, CHANNELS * OUT])
 @pytest.mark.parametrize("smoothing", [None, TIMESTEP, {"kind": "static"}], ids=["plain", "timestep", "static"])
 def test_the_memory_foretold_is_what_is_kept_and_made(linear, limit, smoothing, monkeypatch):
-    monkeypatch.setattr("audioptq.quantize.weights.KEPT_WEIGHTS", limit)
-    monkeypatch.setattr("audioptq.quantize.weights.WEIGHTS_AT_ONCE", 7 * CHANNELS)
+    monkeypatch.setattr("audioptq.quantize.layers.stored_weight.KEPT_WEIGHTS", limit)
+    monkeypatch.setattr("audioptq.quantize.layers.stored_weight.WEIGHTS_AT_ONCE", 7 * CHANNELS)
     layer, _, _ = build(linear, weight={"bits": 8}, activation=A8, **({"smoothing": smoothing} if smoothing else {}))
     layer(X)
     kept = 0 if layer._cached is None else layer._cached[2].nbytes

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from audioptq.errors import UserError
-from audioptq.quantize.low_rank import add_branch, low_rank_branch, truncated_svd
+from audioptq.quantize.arithmetic.low_rank import add_branch, low_rank_branch, truncated_svd
 
 GENERATOR = torch.Generator().manual_seed(0)
 

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audioptq.quantize.packing import pack, packed_width, unpack
-from audioptq.quantize.primitives import qmax
+from audioptq.quantize.arithmetic.packing import pack, packed_width, unpack
+from audioptq.quantize.arithmetic.primitives import qmax
 
 
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])

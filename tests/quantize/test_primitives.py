@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audioptq.quantize import packing, primitives
-from audioptq.quantize.primitives import choose_scale, dequantize, fake_quantize, qmax, quantize
+from audioptq.quantize.arithmetic import packing, primitives
+from audioptq.quantize.arithmetic.primitives import choose_scale, dequantize, fake_quantize, qmax, quantize
 
 BITS = (8, 4, 3, 2)
 

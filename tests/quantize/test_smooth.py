@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from audioptq.errors import UserError
 from audioptq.quantize import SmoothingSpec
-from audioptq.quantize.diagnostics import interaction_share
-from audioptq.quantize.groups import group_timesteps
-from audioptq.quantize.smooth import smooth_scale, smooth_table, to_fp16
+from audioptq.quantize.arithmetic.smooth import smooth_scale, smooth_table, to_fp16
+from audioptq.quantize.arithmetic.timestep_groups import group_timesteps
+from audioptq.quantize.layers.diagnostics import interaction_share
 
 GENERATOR = torch.Generator().manual_seed(0)
 ABSMAX = torch.rand(7, 12, generator=GENERATOR) * torch.logspace(-2, 3, 12)

@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from audioptq.artifacts import read_tensor_metadata, read_tensors, write_tensors
 from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.files.artifacts import read_tensor_metadata, read_tensors, write_tensors
 from audioptq.quantize import QuantRecipe, load_quantized, quantize_model, save_quantized
 
 LORA = {

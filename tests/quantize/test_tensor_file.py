@@ -9,9 +9,9 @@ import torch
 
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.quantize import QuantRecipe, quantize_model, save_quantized
-from audioptq.quantize.packing import pack
-from audioptq.quantize.primitives import dequantize
-from audioptq.quantize.tensor_file import TensorFile
+from audioptq.quantize.arithmetic.packing import pack
+from audioptq.quantize.arithmetic.primitives import dequantize
+from audioptq.quantize.file.tensor_file import TensorFile
 
 FORMAT = Path(__file__).parents[2] / "docs/format.md"
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from audioptq.artifacts import read_parquet, write_parquet
 from audioptq.audio.clips import read_clip
 from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.files.artifacts import read_parquet, write_parquet
 from audioptq.references import run as run_module
 from audioptq.references.failures import FetchFailure
 from audioptq.references.locate import locate

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import soundfile
 
-from audioptq.artifacts import file_digest, write_json, write_parquet, write_tensors
-from audioptq.report.inputs import ReportInputs
+from audioptq.files.artifacts import file_digest, write_json, write_parquet, write_tensors
+from audioptq.report.measure.inputs import ReportInputs
 from audioptq.score.table import clip_table, set_table
 
 HOSTILE = "<script>document.title='broken'</script> & \"quotes\", commas, l'été, naïve, 雨 $x_1$ {{ 7 * 7 }} </style>"

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from audioptq.errors import UserError
-from audioptq.report.aggregate import Estimate, Plan, estimate_metric
-from audioptq.report.compare import BETTER, UNCLEAR, WITHIN, WORSE, Comparison, distance_verdict, verdict
-from audioptq.report.inputs import WHOLE_SET, excluded_clips, read_manifests, read_scores
+from audioptq.report.measure.aggregate import Estimate, Plan, estimate_metric
+from audioptq.report.measure.compare import BETTER, UNCLEAR, WITHIN, WORSE, Comparison, distance_verdict, verdict
+from audioptq.report.measure.inputs import WHOLE_SET, excluded_clips, read_manifests, read_scores
 from audioptq.score.table import METRICS, set_table
 
 CLIPS = ["a", "b", "c", "d"]

@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from audioptq.errors import UserError
-from audioptq.report import activation_figures, figures
-from audioptq.report.aggregate import Estimate
-from audioptq.report.labels import place_labels
+from audioptq.report.figures import activation_figures
+from audioptq.report.figures import table_figures as figures
+from audioptq.report.figures.labels import place_labels
+from audioptq.report.measure.aggregate import Estimate
 from audioptq.score.table import METRICS
 
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from audioptq.errors import UserError
-from audioptq.report.contents import page_values
-from audioptq.report.details import flat_facts, layer_summary, published_rows, size_parts
-from audioptq.report.draw import draw_figures
-from audioptq.report.html import inline_svg, render_page
-from audioptq.report.page import findings
+from audioptq.report.figures.draw import draw_figures
+from audioptq.report.page.contents import page_values
+from audioptq.report.page.details import flat_facts, layer_summary, published_rows, size_parts
+from audioptq.report.page.render import inline_svg, render_page
+from audioptq.report.page.sentences import findings
 from audioptq.report.run import build_report, gather
 
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from audioptq.artifacts import write_parquet
-from audioptq.report.details import layer_summary
-from audioptq.report.draw import draw_figures
-from audioptq.report.layer_figures import LayerGrid, layer_grids, layers, place
+from audioptq.files.artifacts import write_parquet
+from audioptq.report.figures.draw import draw_figures
+from audioptq.report.figures.layer_figures import LayerGrid, layer_grids, layers, place
+from audioptq.report.page.details import layer_summary
 from audioptq.report.run import gather
 
 NAMES = [f"model.transformer.layers.{block}.{kind}" for block in range(3) for kind in ("self_attn.to_qkv", "ff.ff.2")]

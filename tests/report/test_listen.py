@@ -9,9 +9,9 @@ from PIL import Image
 
 from audioptq.audio.clips import ListedClip
 from audioptq.errors import DamagedArtifactError
-from audioptq.report import listen
-from audioptq.report.inputs import read_manifests
-from audioptq.report.page import with_distances
+from audioptq.report.measure.inputs import read_manifests
+from audioptq.report.page import listen
+from audioptq.report.page.sentences import with_distances
 from audioptq.score.table import METRICS
 
 

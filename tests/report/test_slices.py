@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from audioptq.report.slices import caption_slices, slice_tables
+from audioptq.report.measure.caption_groups import caption_slices, slice_tables
 from audioptq.score.table import METRICS
 
 CAPTIONS = Path(__file__).parents[3] / "shared/data/audiocaps/test.csv"

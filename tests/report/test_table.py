@@ -4,12 +4,12 @@ import io
 import pandas as pd
 import pytest
 
-from audioptq.artifacts import read_parquet
 from audioptq.errors import UserError
-from audioptq.report.formats import latex_escape, measured_groups, shown_cells, to_latex, to_markdown
-from audioptq.report.inputs import ReportInputs
+from audioptq.files.artifacts import read_parquet
+from audioptq.report.measure.inputs import ReportInputs
+from audioptq.report.measure.table import Column, guard_cell, marks, to_csv
+from audioptq.report.page.formats import latex_escape, measured_groups, shown_cells, to_latex, to_markdown
 from audioptq.report.run import build_report, gather
-from audioptq.report.table import Column, guard_cell, marks, to_csv
 from audioptq.score.table import METRICS
 
 METRIC_IDS = ["clap_mini", "kl_mini", "fd_mini", "mcd_db"]

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioptq.report.aggregate import Plan
-from audioptq.report.times import COLUMNS, time_columns, weighted_medians
+from audioptq.report.measure.aggregate import Plan
+from audioptq.report.measure.times import COLUMNS, time_columns, weighted_medians
 
 PROMPTS = pd.DataFrame({"clip_id": ["a", "b", "c"], "reference_id": [None] * 3})
 

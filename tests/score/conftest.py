@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioptq.artifacts import write_parquet, write_tensors
 from audioptq.audio.clips import write_clip
 from audioptq.audio.manifest import read_manifest
+from audioptq.files.artifacts import write_parquet, write_tensors
 
 SAMPLE_RATE_HZ = 16000
 

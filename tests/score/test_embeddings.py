@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audioptq.artifacts import read_tensors, write_tensors
 from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.files.artifacts import read_tensors, write_tensors
 from audioptq.score.embeddings import Embeddings
-from audioptq.score.windows import Gaussian
+from audioptq.score.frechet.windows import Gaussian
 
 WINDOWS = (("windows", "window_row"),)
 

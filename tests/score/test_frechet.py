@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from audioptq.score import refit, windows
-from audioptq.score.frechet import frechet_distance
-from audioptq.score.refit import ClipMoments, frechet_replicates, gaussian_distance, is_cheap
-from audioptq.score.resample import resample_counts
+from audioptq.score.bootstrap import resample_counts
+from audioptq.score.frechet import bootstrap_exact as refit
+from audioptq.score.frechet import windows
+from audioptq.score.frechet.bootstrap_exact import ClipMoments, frechet_replicates, gaussian_distance, is_cheap
+from audioptq.score.frechet.frechet import frechet_distance
 
 
 def textbook_distance(target: np.ndarray, generated: np.ndarray) -> float:

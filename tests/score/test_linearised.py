@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from audioptq.score.frechet import distance_of, frechet_distance
-from audioptq.score.linearised import Drawn, Transport, influences, linearised_replicates
-from audioptq.score.refit import ClipMoments, frechet_replicates
-from audioptq.score.resample import resample_counts, set_interval
-from audioptq.score.windows import WindowSet
+from audioptq.score.bootstrap import resample_counts, set_interval
+from audioptq.score.frechet.bootstrap_exact import ClipMoments, frechet_replicates
+from audioptq.score.frechet.bootstrap_linear import Drawn, Transport, influences, linearised_replicates
+from audioptq.score.frechet.frechet import distance_of, frechet_distance
+from audioptq.score.frechet.windows import WindowSet
 
 Sides = tuple[WindowSet, WindowSet]
 

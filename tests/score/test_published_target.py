@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioptq.artifacts import read_tensors, write_tensors
 from audioptq.errors import DamagedArtifactError
-from audioptq.score.frechet import frechet_distance
-from audioptq.score.resample import resample_counts
+from audioptq.files.artifacts import read_tensors, write_tensors
+from audioptq.score.bootstrap import resample_counts
+from audioptq.score.frechet.frechet import frechet_distance
 from audioptq.score.run import score_metric
 
 CLASSES = 4
@@ -127,7 +127,7 @@ def test_large_dimensions_are_linearised_and_say_so(
     common = {"manifest": manifest, "prompts": prompts, "n_replicates": 30}
     refitted, record = score_metric("fd_mini", **files, **common)
     assert record["bootstrap"] == "refitted"
-    monkeypatch.setattr("audioptq.score.refit.MAX_REFIT_FLOP", 0)
+    monkeypatch.setattr("audioptq.score.frechet.bootstrap_exact.MAX_REFIT_FLOP", 0)
     linear, record = score_metric("fd_mini", **files, **common)
     assert (record["bootstrap"], record["reference_in_bootstrap"]) == ("linearised", "drawn with its clips")
     assert linear["value"][0] == refitted["value"][0]

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioptq.score.resample import (
+from audioptq.score.bootstrap import (
     cluster_ids,
     mean_interval,
     paired_difference,

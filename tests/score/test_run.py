@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioptq.artifacts import file_digest, read_parquet, read_tensors, write_parquet, write_tensors
 from audioptq.audio.manifest import read_manifest
 from audioptq.errors import DamagedArtifactError, UserError
-from audioptq.score.frechet import frechet_distance
+from audioptq.files.artifacts import file_digest, read_parquet, read_tensors, write_parquet, write_tensors
+from audioptq.score.frechet.frechet import frechet_distance
 from audioptq.score.lsd import lsd_db
 from audioptq.score.run import score_metric
 from audioptq.score.spectra import CepstralSettings

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioptq.artifacts import write_tensors
+from audioptq.files.artifacts import write_tensors
 
 N_REFERENCES, N_REFERENCED, N_CLIPS, N_SHARDS = 975, 881, 4875, 10
 WINDOWS, DIM = 20, 1024

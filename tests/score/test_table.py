@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioptq.artifacts import read_parquet, write_parquet
 from audioptq.errors import DamagedArtifactError, UserError
-from audioptq.score.guard import failed_clips, merge_notes
+from audioptq.files.artifacts import read_parquet, write_parquet
 from audioptq.score.table import COLUMNS, METRICS, clip_table, metric_info, set_table, validate
+from audioptq.score.usable import failed_clips, merge_notes
 
 
 def test_every_clip_has_a_value_or_a_reason() -> None:

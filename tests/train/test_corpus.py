@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from audioptq.artifacts import read_tensor_metadata
 from audioptq.audio.log_mel import POWER_FLOOR
+from audioptq.files.artifacts import read_tensor_metadata
 from audioptq.soundscapes import CLASSES, split_of
 from audioptq.train.corpus import CLIP_SECONDS, Corpus, crop, draw_timing, synthesise_shard
 from audioptq.train.mini_config import CLIP_SAMPLES, MAX_SECONDS

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from audioptq.artifacts import read_json, read_tensors, write_tensors, write_text
 from audioptq.embed.clap_mini import ClapMini
 from audioptq.embed.tagger_mini import TaggerMini
 from audioptq.errors import DamagedArtifactError
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.files.artifacts import read_json, read_tensors, write_tensors, write_text
+from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.soundscapes import CLASSES, VOCABULARY
 from audioptq.train import dit
 from audioptq.train.corpus import Corpus, synthesise_shard

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from audioptq.artifacts import atomic_path, file_digest
 from audioptq.errors import DamagedArtifactError
+from audioptq.files.artifacts import atomic_path, file_digest
 
 SILENT_PEAK = 1e-4  # -80 dBFS
 CLIPPED_SHARE = 1e-3

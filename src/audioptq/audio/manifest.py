@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from audioptq.artifacts import read_parquet
 from audioptq.errors import DamagedArtifactError
+from audioptq.files.artifacts import read_parquet
 
 COLUMNS = ("clip_id", "caption", "seed", "path", "sample_rate", "n_samples", "gain", "status")
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioptq.device import synchronise
-from audioptq.quantize.integer.choose import choose_backend
-from audioptq.quantize.primitives import qmax
+from audioptq.machine.device import synchronise
+from audioptq.quantize.arithmetic.primitives import qmax
+from audioptq.quantize.integer.backends import choose_backend
 
 # Tokens, input and output channels, as in Stable Audio Open at 1,024 latents.
 SHAPES = ((2048, 1536, 1536), (2048, 1536, 6144))

@@ -9,17 +9,17 @@ import torch
 from torch import nn
 
 from audioptq.bench.plan import BASELINE, BenchModel, Form
-from audioptq.device import best_device
 from audioptq.errors import UserError
 from audioptq.generate.compiled import compile_blocks
 from audioptq.generate.compute import use_compute
 from audioptq.generate.load import load_generator
-from audioptq.memory import require_memory
+from audioptq.machine.device import best_device
+from audioptq.machine.memory import require_memory
 from audioptq.models.base import AudioModel
-from audioptq.models.files import weights_file
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.models.stable_audio.adapter import StableAudioModel
+from audioptq.models.stable_audio.files import weights_file
 from audioptq.quantize import QuantLinear
-from audioptq.quantize.cast import has_fast_products
+from audioptq.quantize.layers.cast import has_fast_products
 
 # Packings of torchao's int4 weights, in the order in which they are tried.
 INT4_PACKINGS = ("plain", "tile_packed_to_4d", "plain_int32")

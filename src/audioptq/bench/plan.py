@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
-from audioptq.errors import UserError
-from audioptq.quantize.recipe import QuantRecipe
+from audioptq.errors import UserError, did_you_mean
+from audioptq.quantize.recipe.recipe import QuantRecipe
 
 BASELINE = "eager_fp32"
 # Forms that no recipe of ours makes: how their products run.
@@ -131,8 +130,7 @@ def choose_forms(names: Sequence[str], recipes: Mapping[str, Any]) -> tuple[Form
             found = _of_recipe(recipe, compute, recipes[recipe])
         else:
             known = [*REFERENCES, *recipes]
-            near = get_close_matches(recipe, known, n=1)
-            guess = f" Did you mean {near[0]!r}?" if near else ""
+            guess = did_you_mean(recipe, known)
             raise UserError(f"The bench knows no form {name!r}.{guess} It has {', '.join(known)}.")
         forms |= {(form.label, form.compute): form for form in found}
     return tuple(forms.values())

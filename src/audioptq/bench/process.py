@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from audioptq.console import DRIVER_VARIABLE
-from audioptq.device import VARIABLE
+from audioptq.machine.device import VARIABLE
 
 MODULE = "audioptq.bench.worker"
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from audioptq.device import synchronise
+from audioptq.machine.device import synchronise
 from audioptq.models.base import AudioModel
 from audioptq.quantize import QuantLinear
 

@@ -3,17 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from audioptq.artifacts import digest, file_digest
 from audioptq.bench.plan import BenchModel, Form
 from audioptq.bench.statistics import calibrated_statistics, random_statistics
 from audioptq.calibrate.act_stats import ActStats
-from audioptq.device import best_device
-from audioptq.imports import library_files
-from audioptq.memory import require_memory
-from audioptq.models.files import weights_file
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.files.artifacts import digest, file_digest
+from audioptq.machine.device import best_device
+from audioptq.machine.memory import require_memory
+from audioptq.models.stable_audio.adapter import StableAudioModel
+from audioptq.models.stable_audio.files import weights_file
 from audioptq.quantize import QuantRecipe, quantize_model, save_quantized
-from audioptq.quantize.origin import origin
+from audioptq.quantize.file.origin import origin
+from audioptq.runs.library_files import library_files
 from audioptq.sampling.sampler import SamplerSettings
 
 SHOWN = 12

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from audioptq.artifacts import write_parquet, write_text
 from audioptq.bench.figures import ratios, roofline
 from audioptq.bench.measure import Row, Start, Turns
 from audioptq.bench.plan import BenchSettings
@@ -15,6 +14,7 @@ from audioptq.bench.process import FormError, WorkerProcess
 from audioptq.bench.table import as_frame, as_markdown, finished
 from audioptq.console import progress
 from audioptq.errors import UserError
+from audioptq.files.artifacts import write_parquet, write_text
 from audioptq.sampling.sampler import SamplerSettings
 
 STEPS, PROFILE, PAGE, ROOFLINE, RATIOS = "steps.parquet", "profile.parquet", "bench.md", "roofline.svg", "ratios.svg"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from audioptq.calibrate.act_stats import ActStats, LayerStats
 from audioptq.calibrate.run import calibrate
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.sampling.sampler import SamplerSettings
 
 CAPTIONS = ("a dog barks", "rain falls", "a bell rings", "a siren wails")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from audioptq.bench.plan import Case
-from audioptq.device import synchronise
-from audioptq.memory import keep_freed
+from audioptq.machine.device import synchronise
+from audioptq.machine.memory import keep_freed
 from audioptq.models.base import AudioModel
 from audioptq.sampling.sampler import SamplerSettings, sample
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from audioptq.bench.operations import BFLOAT16, FLOAT32, INT8, Widths, total_bytes, total_operations
 from audioptq.bench.plan import STEP, BenchSettings, Case
-from audioptq.memory import gigabytes
+from audioptq.machine.memory import gigabytes
 
 DRAWS = 2000
 COVERAGE = (2.5, 97.5)

@@ -27,7 +27,7 @@ class Session:
         """What the machine is, and what it does at best."""
         from audioptq.bench.ceilings import measure_ceilings
         from audioptq.bench.machine import describe_machine
-        from audioptq.device import best_device
+        from audioptq.machine.device import best_device
 
         _set_threads(threads)
         device = best_device()

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audioptq.artifacts import read_tensors, write_tensors
 from audioptq.errors import DamagedArtifactError
+from audioptq.files.artifacts import read_tensors, write_tensors
 
 RANGES = ("absmax", "min", "max")
 

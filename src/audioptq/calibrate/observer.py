@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from audioptq.calibrate.act_stats import ActStats, LayerStats
-from audioptq.device import synchronise
 from audioptq.errors import UserError
+from audioptq.machine.device import synchronise
 
 
 class ActObserver:

@@ -10,7 +10,7 @@ from torch import Tensor
 from audioptq.calibrate.act_stats import ActStats
 from audioptq.calibrate.observer import ActObserver
 from audioptq.console import progress
-from audioptq.device import synchronise
+from audioptq.machine.device import synchronise
 from audioptq.models.base import AudioModel
 from audioptq.sampling.sampler import SamplerSettings, check_lengths, sample
 

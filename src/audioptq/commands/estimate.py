@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     from audioptq.estimate.measure import Cost, measure
     from audioptq.estimate.plan import Target, planned_jobs
     from audioptq.estimate.simulate import simulate
-    from audioptq.status.show import duration
+    from audioptq.runs.status.show import duration
 
     costs = measure(options.results)
     stages = dict(costs.stages)

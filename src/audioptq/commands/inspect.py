@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from audioptq.memory import gigabytes
-from audioptq.quantize.describe import FileDescription, LayerDescription, describe
-from audioptq.quantize.tensor_file import TensorFile
+from audioptq.machine.memory import gigabytes
+from audioptq.quantize.file.describe import FileDescription, LayerDescription, describe
+from audioptq.quantize.file.tensor_file import TensorFile
 
 HEADER = ("layer", "out x in", "weight", "act", "granularity", "s(t) rows", "rank", "bytes", "SQNR dB")
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from audioptq.commands.arguments import whole_number
 from audioptq.commands.recipes import find_recipe
 from audioptq.errors import UserError
-from audioptq.memory import gigabytes
+from audioptq.machine.memory import gigabytes
 
 if TYPE_CHECKING:
     from audioptq.calibrate.act_stats import ActStats
-    from audioptq.models.stable_audio import StableAudioModel
+    from audioptq.models.stable_audio.adapter import StableAudioModel
     from audioptq.quantize import QuantRecipe
 
 SAMPLER = {
@@ -70,10 +70,10 @@ def run(options: argparse.Namespace) -> None:
     _check_source(options, recipe)
     captions = read_captions(options.calibrate) if options.calibrate else []
 
-    from audioptq.device import best_device
-    from audioptq.models.stable_audio import StableAudioModel
+    from audioptq.machine.device import best_device
+    from audioptq.models.stable_audio.adapter import StableAudioModel
     from audioptq.quantize import quantize_model, save_quantized
-    from audioptq.quantize.origin import origin
+    from audioptq.quantize.file.origin import origin
 
     model = StableAudioModel.load(options.model, options.text_encoder, recipe.text_dtype)
     stats = _statistics(options, model, captions, sampler)
@@ -130,7 +130,7 @@ def _statistics(
     import pandas as pd
 
     from audioptq.calibrate.run import calibrate
-    from audioptq.device import best_device
+    from audioptq.machine.device import best_device
     from audioptq.sampling.sampler import DEFAULT_SAMPLER, SamplerSettings
 
     given = {field: getattr(options, option) for field, option in SAMPLER.items()}

@@ -6,8 +6,8 @@ from typing import Any
 import yaml
 
 from audioptq.errors import UserError
-from audioptq.quantize.options import nearest
-from audioptq.quantize.recipe import QuantRecipe
+from audioptq.quantize.recipe.options import nearest
+from audioptq.quantize.recipe.recipe import QuantRecipe
 
 LIBRARY = "config.yaml"
 SUFFIXES = (".yaml", ".yml")

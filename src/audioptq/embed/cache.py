@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from audioptq.artifacts import atomic_path, digest, file_digest, read_tensors
 from audioptq.errors import DamagedArtifactError
+from audioptq.files.artifacts import atomic_path, digest, file_digest, read_tensors
 
 
 def evaluator_digest(name: str, variant: str | None, files: Sequence[str | Path], code: Sequence[str | Path]) -> str:

@@ -12,12 +12,11 @@ from typing import Any
 
 from torch import nn
 
-from audioptq.artifacts import read_json
-from audioptq.compat import allow_cuda_wheels_on_cpu
 from audioptq.embed.checkpoint import read_checkpoint
-from audioptq.embed.quiet import quietly
 from audioptq.embed.torch_file import fill_network
 from audioptq.errors import DamagedArtifactError
+from audioptq.files.artifacts import read_json
+from audioptq.machine.compat import allow_cuda_wheels_on_cpu, quietly
 
 # roberta-base's published config.json, where it differs from RobertaConfig's own values. The weights cannot betray a wrong
 # `layer_norm_eps`.

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audioptq.artifacts import read_tensors
 from audioptq.embed.prepare import mono, resample
 from audioptq.errors import DamagedArtifactError
+from audioptq.files.artifacts import read_tensors
 
 SAMPLE_RATE_HZ = 16000
 SHORTEST_SAMPLES = 2 * SAMPLE_RATE_HZ  # shorter clips are padded with silence: the tagger needs a whole window

@@ -18,10 +18,9 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from audioptq.embed.base import Clip
-from audioptq.embed.kaiser_best import resample_kaiser_best
 from audioptq.embed.openl3_keras import read_keras_weights
 from audioptq.embed.openl3_network import SAMPLE_RATE_HZ, KapreFrontend, OldKapreFrontend, OpenL3Network
-from audioptq.embed.prepare import Audio, peak_normalise, resample
+from audioptq.embed.prepare import Audio, peak_normalise, resample, resample_kaiser_best
 from audioptq.embed.self_test import check_audio, check_silence
 from audioptq.embed.torch_file import fill_network, read_torch_file
 from audioptq.errors import UserError

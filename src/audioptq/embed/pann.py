@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audioptq.embed.base import Clip
-from audioptq.embed.kaiser_best import resample_kaiser_best
-from audioptq.embed.prepare import Audio, mono
+from audioptq.embed.prepare import Audio, mono, resample_kaiser_best
 from audioptq.embed.self_test import check_audio, check_silence
 from audioptq.embed.torch_file import fill_network, not_of, read_torch_file
 

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audioptq.compat import allow_cuda_wheels_on_cpu
 from audioptq.embed.base import Clip
 from audioptq.embed.prepare import mono, peak_normalise, resample
-from audioptq.embed.quiet import quietly
 from audioptq.embed.self_test import check_audio
 from audioptq.embed.torch_file import fill_network, read_torch_file
 from audioptq.errors import UserError
+from audioptq.machine.compat import allow_cuda_wheels_on_cpu, quietly
 
 METRICS = {"kl_passt": {"statistic": "kl", "label": "KL(generated‖reference) (PaSST)"}}
 WEIGHTS = {"passt-s-swa-p16-128-ap476": ["passt"]}

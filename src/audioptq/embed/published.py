@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch._utils import _rebuild_tensor_v2
 
-from audioptq.artifacts import file_digest
 from audioptq.embed.torch_file import not_of
 from audioptq.errors import UserError
+from audioptq.files.artifacts import file_digest
 
 Converted = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 NOT_PUBLISHED = "no reference"

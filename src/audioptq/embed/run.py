@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from audioptq.audio.clips import ListedClip
-from audioptq.catalogue import evaluator_info
 from audioptq.console import progress
 from audioptq.embed.base import Evaluator, TextEvaluator
 from audioptq.embed.self_test import probe
+from audioptq.evaluators import evaluator_info
 
 Row = dict[str, Tensor]
 Embedded = tuple[dict[str, Tensor], dict[str, Any]]

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audioptq.embed.base import Clip
-from audioptq.embed.kaiser_best import resample_kaiser_best
-from audioptq.embed.prepare import Audio, mono
+from audioptq.embed.prepare import Audio, mono, resample_kaiser_best
 from audioptq.embed.self_test import check_audio, check_silence
 from audioptq.embed.torch_file import fill_network, read_torch_file
 

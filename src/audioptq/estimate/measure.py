@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from scipy.optimize import nnls
 
-from audioptq.artifacts import read_parquet, read_tensor_metadata
 from audioptq.errors import UserError
+from audioptq.files.artifacts import read_parquet, read_tensor_metadata
 
 DONE = re.compile(r"^\S+ done in ([0-9.]+) s$")
 STAGES = ("prompts", "calibrate", "quantize", "generate", "embed_clips", "embed_captions", "score", "report")

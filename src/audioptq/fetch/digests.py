@@ -5,10 +5,10 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from audioptq.artifacts import file_digest, write_text
 from audioptq.errors import DamagedArtifactError
 from audioptq.fetch.disk import unwritable
 from audioptq.fetch.weights import CHECKSUMS_FILE
+from audioptq.files.artifacts import file_digest, write_text
 
 GIT = "git:"
 _HEADER = "file\tsha256\n"

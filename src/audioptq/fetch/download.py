@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from audioptq.artifacts import file_digest
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.fetch.digests import is_whole_digest, mismatch, record_digest, recorded_digest
 from audioptq.fetch.disk import unwritable
@@ -13,6 +12,7 @@ from audioptq.fetch.hub_files import remote_file
 from audioptq.fetch.offline import refuse_offline
 from audioptq.fetch.resume import Remote, download_part
 from audioptq.fetch.weights import WeightsEntry
+from audioptq.files.artifacts import file_digest
 
 
 def download(entry: WeightsEntry, folder: str | Path) -> Path:

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from audioptq.artifacts import read_json, write_json
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.fetch.digests import mismatch
 from audioptq.fetch.disk import require_space
 from audioptq.fetch.download import fetch_file
 from audioptq.fetch.hub_files import RepoFile, list_files, remote_file, repo_page
 from audioptq.fetch.offline import refuse_offline
+from audioptq.files.artifacts import read_json, write_json
 
 CONFIG = "model_config.json"
 WEIGHTS = ("model.safetensors", "model.ckpt")  # the second only where there is no first

@@ -1,7 +1,7 @@
 """Torch's compiler over the transformer blocks of a step whose linear layers multiply integers."""
 
 from audioptq.errors import UserError
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.quantize import QuantLinear
 from audioptq.quantize.integer import IntegerLinear
 
@@ -26,7 +26,7 @@ def compile_blocks(model: StableAudioModel) -> str:
     Raises:
         UserError: If a quantized layer is simulated; the text says how many are.
     """
-    from audioptq.quantize.integer.opaque import make_opaque  # here, since no other job wants torch's operators
+    from audioptq.quantize.integer.compiler_op import make_opaque  # here, since no other job wants torch's operators
 
     quantized = [layer for layer in model.network.modules() if isinstance(layer, QuantLinear)]
     simulated = sum(not isinstance(layer, IntegerLinear) for layer in quantized)

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from audioptq.memory import available_bytes, gigabytes, require_memory
-from audioptq.models.feeds import block_feeds
+from audioptq.machine.memory import available_bytes, gigabytes, require_memory
+from audioptq.models.stable_audio.feeds import block_feeds
 from audioptq.quantize import QuantRecipe
 from audioptq.quantize.integer import (
     fold_smoothing,

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from audioptq.device import best_device
 from audioptq.errors import UserError
-from audioptq.memory import gigabytes, require_memory
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.machine.device import best_device
+from audioptq.machine.memory import gigabytes, require_memory
+from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.quantize import QuantRecipe, load_quantized
-from audioptq.quantize.tensor_file import TensorFile, damaged
-from audioptq.quantize.weights import compute_weight_bytes
+from audioptq.quantize.file.tensor_file import TensorFile, damaged
+from audioptq.quantize.layers.stored_weight import compute_weight_bytes
 
 # Used when the clip is decoded, and not before: until then it stays in the file.
 UNREAD = ("pretransform.",)

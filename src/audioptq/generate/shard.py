@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from audioptq.artifacts import digest, file_digest, read_parquet, write_parquet
 from audioptq.audio.clips import clip_file_name, write_clip
 from audioptq.console import progress
-from audioptq.device import synchronise
 from audioptq.errors import DamagedArtifactError
+from audioptq.files.artifacts import digest, file_digest, read_parquet, write_parquet
+from audioptq.machine.device import synchronise
 from audioptq.models.base import AudioModel
 from audioptq.sampling.sampler import SamplerSettings, check_lengths, sample
 

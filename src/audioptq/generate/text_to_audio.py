@@ -11,13 +11,13 @@ import torch
 
 from audioptq.audio.clips import FORMATS, ClipRecord, write_clip
 from audioptq.console import progress
-from audioptq.device import best_device
 from audioptq.errors import UserError
 from audioptq.generate.compute import use_compute
 from audioptq.generate.load import load_generator
+from audioptq.machine.device import best_device
 from audioptq.models.base import AudioModel
 from audioptq.quantize import QuantRecipe
-from audioptq.quantize.tensor_file import TensorFile
+from audioptq.quantize.file.tensor_file import TensorFile
 from audioptq.sampling.sampler import DEFAULT_SAMPLER, SamplerSettings, sample
 
 DEFAULT_SECONDS = 10.0

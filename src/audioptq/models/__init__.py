@@ -5,7 +5,7 @@ Importing the package prepares the import of stable-audio-tools and k-diffusion,
 
 import os
 
-from audioptq.compat import allow_cuda_wheels_on_cpu
+from audioptq.machine.compat import allow_cuda_wheels_on_cpu
 
 allow_cuda_wheels_on_cpu()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # stable-audio-tools asks a hub for tokenizers at import; mini needs none

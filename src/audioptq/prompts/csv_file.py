@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 
 import pandas as pd
 
-from audioptq.artifacts import file_digest
 from audioptq.audio.clips import clip_file_name
-from audioptq.errors import UserError
+from audioptq.errors import UserError, did_you_mean
+from audioptq.files.artifacts import file_digest
 from audioptq.prompts.table import validate
 
 # What libsndfile decodes; where an id has several files, the first of these is taken.
@@ -94,8 +93,7 @@ def require_column(table: pd.DataFrame, name: str, path: str | Path, role: str, 
         UserError: If there is none of that name; the nearest is suggested.
     """
     if name not in table.columns:
-        near = get_close_matches(name, list(table.columns), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, table.columns)
         raise UserError(
             f"The prompt file {path} has no column {name!r}, which the config names for {role}; it has "
             f"{', '.join(table.columns)}.{hint} Mend datasets.<name>.{key}."

@@ -6,27 +6,27 @@ Names that need torch are imported when first used: the workflow reads recipes i
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from audioptq.quantize.overrides import LayerOverride, LayerSpec
-from audioptq.quantize.recipe import QuantRecipe
-from audioptq.quantize.specs import ActivationSpec, LayerRecipe, LowRankSpec, SmoothingSpec, WeightSpec
+from audioptq.quantize.recipe.overrides import LayerOverride, LayerSpec
+from audioptq.quantize.recipe.recipe import QuantRecipe
+from audioptq.quantize.recipe.specs import ActivationSpec, LayerRecipe, LowRankSpec, SmoothingSpec, WeightSpec
 
 if TYPE_CHECKING:
-    from audioptq.quantize.apply import quantize_model, select_layers
-    from audioptq.quantize.build import quantize_linear
-    from audioptq.quantize.cast import CastLinear
-    from audioptq.quantize.clock import TimestepClock
-    from audioptq.quantize.linear import QuantLinear
-    from audioptq.quantize.storage import load_quantized, save_quantized
+    from audioptq.quantize.file.storage import load_quantized, save_quantized
+    from audioptq.quantize.layers.apply import quantize_model, select_layers
+    from audioptq.quantize.layers.build import quantize_linear
+    from audioptq.quantize.layers.cast import CastLinear
+    from audioptq.quantize.layers.clock import TimestepClock
+    from audioptq.quantize.layers.linear import QuantLinear
 
 _MODULE_OF = {
-    "CastLinear": "cast",
-    "QuantLinear": "linear",
-    "TimestepClock": "clock",
-    "load_quantized": "storage",
-    "quantize_linear": "build",
-    "quantize_model": "apply",
-    "save_quantized": "storage",
-    "select_layers": "apply",
+    "CastLinear": "layers.cast",
+    "QuantLinear": "layers.linear",
+    "TimestepClock": "layers.clock",
+    "load_quantized": "file.storage",
+    "quantize_linear": "layers.build",
+    "quantize_model": "layers.apply",
+    "save_quantized": "file.storage",
+    "select_layers": "layers.apply",
 }
 
 __all__ = [

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from audioptq.artifacts import file_digest, read_parquet
 from audioptq.errors import DamagedArtifactError
+from audioptq.files.artifacts import file_digest, read_parquet
 
 
 def locate(prompts: pd.DataFrame, manifest: str | Path | None = None) -> pd.DataFrame:

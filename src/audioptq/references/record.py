@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from audioptq.artifacts import file_digest, read_json, write_json
 from audioptq.audio.clips import clip_file_name
 from audioptq.errors import DamagedArtifactError
+from audioptq.files.artifacts import file_digest, read_json, write_json
 from audioptq.references.failures import LASTING
 
 PRESENT = ("ok", "short", "silent")

@@ -10,9 +10,9 @@ from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
 
-from audioptq.artifacts import atomic_path, file_digest
 from audioptq.console import progress
 from audioptq.errors import UserError
+from audioptq.files.artifacts import atomic_path, file_digest
 from audioptq.references.check import check_clip
 from audioptq.references.download import download_section
 from audioptq.references.failures import FetchFailure

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from audioptq.artifacts import digest
 from audioptq.errors import UserError
+from audioptq.files.artifacts import digest
 from audioptq.prompts.csv_file import require_column
 from audioptq.prompts.dataset import csv_rows
 from audioptq.references.source import AudioSource

@@ -6,21 +6,21 @@ from typing import Any
 
 import pandas as pd
 
-from audioptq.artifacts import read_json, read_parquet, write_json, write_parquet, write_text
 from audioptq.errors import UserError
-from audioptq.quantize.recipe import QuantRecipe
-from audioptq.report.aggregate import Plan
-from audioptq.report.compare import Comparison
-from audioptq.report.contents import page_values, table_note
-from audioptq.report.draw import draw_figures
-from audioptq.report.formats import measured_groups, to_latex, to_markdown
-from audioptq.report.html import render_page
-from audioptq.report.inputs import ReportInputs, excluded_clips, read_manifests, read_scores, without_floor
-from audioptq.report.metrics import main_numbers
-from audioptq.report.page import cautions
-from audioptq.report.published import read_published, reproductions, summary, warning
-from audioptq.report.results import Results
-from audioptq.report.table import RecipeRow, build_table, to_csv
+from audioptq.files.artifacts import read_json, read_parquet, write_json, write_parquet, write_text
+from audioptq.quantize.recipe.recipe import QuantRecipe
+from audioptq.report.figures.draw import draw_figures
+from audioptq.report.measure.aggregate import Plan
+from audioptq.report.measure.compare import Comparison
+from audioptq.report.measure.inputs import ReportInputs, excluded_clips, read_manifests, read_scores, without_floor
+from audioptq.report.measure.metrics_json import main_numbers
+from audioptq.report.measure.published import read_published, reproductions, summary, warning
+from audioptq.report.measure.results import Results
+from audioptq.report.measure.table import RecipeRow, build_table, to_csv
+from audioptq.report.page.contents import page_values, table_note
+from audioptq.report.page.formats import measured_groups, to_latex, to_markdown
+from audioptq.report.page.render import render_page
+from audioptq.report.page.sentences import cautions
 
 
 def build_report(inputs: ReportInputs, output_dir: str | Path) -> pd.DataFrame:

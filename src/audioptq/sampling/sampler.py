@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from audioptq.errors import UserError
-from audioptq.memory import freed_is_kept
+from audioptq.machine.memory import freed_is_kept
 from audioptq.models.base import AudioModel
 from audioptq.sampling.noise import brownian_noise, initial_noise
 
@@ -47,7 +47,7 @@ class SamplerSettings:
 
     def sigmas(self) -> Tensor:
         """Noise levels `[steps + 1]`, descending, the last one zero."""
-        from audioptq.models.engine import samplers
+        from audioptq.models.stable_audio.upstream import samplers
 
         return samplers.get_sigmas_polyexponential(self.steps, self.sigma_min, self.sigma_max, self.rho)
 
@@ -75,7 +75,7 @@ def sample(
     Raises:
         UserError: If the model is quantized for another schedule; found before the first step.
     """
-    from audioptq.models.engine import samplers
+    from audioptq.models.stable_audio.upstream import samplers
 
     sigmas = settings.sigmas()
     model.check_schedule(sigmas[:-1].tolist())

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audioptq.artifacts import read_tensors
 from audioptq.errors import UserError
-from audioptq.score.guard import damaged
+from audioptq.files.artifacts import read_tensors
+from audioptq.score.usable import damaged
 
 Paths = str | Path | Sequence[str | Path]
 # What an embedding file says of its own clips; everything else in its metadata is the evaluator's.

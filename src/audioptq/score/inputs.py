@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from audioptq.score.embeddings import Embeddings
-from audioptq.score.guard import damaged
+from audioptq.score.usable import damaged
 
 PROMPT_COLUMNS = ("clip_id", "reference_id")
 MANIFEST_COLUMNS = ("clip_id", "status")

@@ -7,9 +7,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from audioptq.audio.manifest import source_of
-from audioptq.score.guard import damaged, failed_clips, merge_notes
 from audioptq.score.inputs import ScoreInputs, embedding_pair
 from audioptq.score.table import clip_table
+from audioptq.score.usable import damaged, failed_clips, merge_notes
 
 TENSORS = {"generated": (("logits",),), "target": (("logits",), ("probabilities",))}
 EPSILON = 1e-6

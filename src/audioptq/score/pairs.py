@@ -11,9 +11,9 @@ from audioptq.audio.clips import ListedClip
 from audioptq.audio.manifest import source_of
 from audioptq.console import progress
 from audioptq.errors import DamagedArtifactError
-from audioptq.score.guard import damaged, failed_clips, merge_notes
 from audioptq.score.inputs import ScoreInputs
 from audioptq.score.spectra import CepstralSettings
+from audioptq.score.usable import damaged, failed_clips, merge_notes
 
 FloatArray = NDArray[np.float64]
 PairMetric = Callable[..., float]

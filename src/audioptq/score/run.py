@@ -8,9 +8,9 @@ import pandas as pd
 from audioptq.audio.manifest import check_unique, source_of
 from audioptq.errors import UserError
 from audioptq.score.embeddings import Embeddings, Paths, evaluator_metadata
-from audioptq.score.guard import NOT_SCORABLE, damaged
 from audioptq.score.inputs import AUDIO_COLUMNS, MANIFEST_COLUMNS, PROMPT_COLUMNS, ScoreInputs, check_clips
 from audioptq.score.table import metric_info, validate
+from audioptq.score.usable import NOT_SCORABLE, damaged
 
 
 def score_metric(

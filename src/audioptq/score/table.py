@@ -1,14 +1,13 @@
 """The long table of scores and the registry of metrics."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from audioptq.catalogue import evaluators
-from audioptq.errors import UserError
+from audioptq.errors import UserError, did_you_mean
+from audioptq.evaluators import evaluators
 
 COLUMNS = ("clip_id", "metric", "target", "value", "unit", "replicate", "note")
 
@@ -42,8 +41,8 @@ class MetricInfo:
 STATISTICS: dict[str, MetricInfo] = {
     "clap": MetricInfo("1", True, "prompt", "CLAP score", "clap", minimum=-1.0),
     "kl": MetricInfo("nat", False, "reference", "KL(generated‖reference)", "kl"),
-    "fd": MetricInfo("1", False, "reference", "FD", "frechet", set_level=True),
-    "fad": MetricInfo("1", False, "reference", "FAD", "frechet", set_level=True),
+    "fd": MetricInfo("1", False, "reference", "FD", "frechet.frechet", set_level=True),
+    "fad": MetricInfo("1", False, "reference", "FAD", "frechet.frechet", set_level=True),
 }
 
 
@@ -73,8 +72,7 @@ def metric_info(metric: str) -> MetricInfo:
     """
     if metric in METRICS:
         return METRICS[metric]
-    near = difflib.get_close_matches(metric, METRICS, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(metric, METRICS)
     raise UserError(f"There is no metric {metric!r}.{hint} Known metrics: {', '.join(METRICS)}.")
 
 

@@ -4,11 +4,10 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 
-from audioptq.errors import UserError
+from audioptq.errors import UserError, did_you_mean
 from audioptq.soundscapes.captions import SPLITS, Phrase, draw_caption, split_of
 from audioptq.soundscapes.classes import CLASSES
 from audioptq.soundscapes.events import Event
@@ -43,8 +42,7 @@ class Scene:
 def _check(name: str, value: str, legal: tuple[str, ...]) -> None:
     """Raise a UserError that names the nearest legal value."""
     if value not in legal:
-        near = get_close_matches(str(value), legal, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(value, legal)
         raise UserError(f"draw_scene: {name} {value!r} is not one of {', '.join(legal)}.{hint}")
 
 

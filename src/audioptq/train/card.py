@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from audioptq.sampling.sampler import SamplerSettings, sample
-from audioptq.score.frechet import frechet_distance
+from audioptq.score.frechet.frechet import frechet_distance
 from audioptq.soundscapes import CLASSES, draw_scene, render
 from audioptq.train.corpus import CLIP_SECONDS
 from audioptq.train.publish import Trained

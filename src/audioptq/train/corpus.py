@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from audioptq.artifacts import read_parquet, read_tensors, write_parquet, write_tensors
 from audioptq.audio.log_mel import LogMel
 from audioptq.console import progress
+from audioptq.files.artifacts import read_parquet, read_tensors, write_parquet, write_tensors
 from audioptq.soundscapes import SAMPLE_RATE_HZ, draw_scene, render
 from audioptq.train.mini_config import CLIP_SAMPLES, MAX_SECONDS
 

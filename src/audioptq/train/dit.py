@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audioptq.artifacts import write_tensors
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.files.artifacts import write_tensors
+from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.train.corpus import Corpus
 from audioptq.train.loop import TrainSettings, log_uniform, pick_device, train
 from audioptq.train.mini_config import mini_config

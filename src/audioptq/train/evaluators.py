@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audioptq.artifacts import write_tensors
 from audioptq.embed.clap_mini import ClapMini
 from audioptq.embed.tagger_mini import TaggerMini
+from audioptq.files.artifacts import write_tensors
 from audioptq.soundscapes import CLASSES, VOCABULARY
 from audioptq.train.corpus import Corpus
 from audioptq.train.loop import TrainSettings, pick_device, train

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from audioptq.artifacts import atomic_path
 from audioptq.console import progress
+from audioptq.files.artifacts import atomic_path
 
 CHECKPOINT_SECONDS = 60.0
 EMA_DECAY = 0.999

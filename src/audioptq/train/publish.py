@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audioptq.artifacts import atomic_path, read_tensor_metadata, read_tensors, write_json
 from audioptq.embed.run import load_evaluator
-from audioptq.models.stable_audio import StableAudioModel
+from audioptq.files.artifacts import atomic_path, read_tensor_metadata, read_tensors, write_json
+from audioptq.models.stable_audio.adapter import StableAudioModel
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 from audioptq.calibrate.act_stats import LayerStats
 from audioptq.errors import UserError
 from audioptq.quantize import LayerRecipe, TimestepClock, quantize_linear
-from audioptq.quantize.integer import IntegerLinear, choose
+from audioptq.quantize.arithmetic.packing import unpack
+from audioptq.quantize.integer import IntegerLinear
+from audioptq.quantize.integer import backends as choose
 from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
-from audioptq.quantize.integer.choose import BACKENDS, choose_backend
+from audioptq.quantize.integer.backends import BACKENDS, choose_backend
 from audioptq.quantize.integer.int_mm import IntMm
-from audioptq.quantize.integer.proof import wrong_product
 from audioptq.quantize.integer.reference import Reference
-from audioptq.quantize.packing import unpack
+from audioptq.quantize.integer.self_test import wrong_product
 
 CPU = torch.device("cpu")
 SHAPE = (40, 96)

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from audioptq.calibrate.act_stats import LayerStats
 from audioptq.errors import UserError
-from audioptq.models.engine import TransformerBlock
-from audioptq.models.feeds import block_feeds
+from audioptq.models.stable_audio.feeds import block_feeds
+from audioptq.models.stable_audio.upstream import TransformerBlock
 from audioptq.quantize import CastLinear, LayerRecipe, QuantRecipe, TimestepClock, quantize_linear, save_quantized
-from audioptq.quantize.apply import set_module
 from audioptq.quantize.integer import IntegerLinear, fold_smoothing, folds_summary, use_integer
+from audioptq.quantize.layers.apply import set_module
 
 # As Stable Audio Open's blocks: twice as many heads of queries as of the prompt's keys and values.
 WIDTH, CONTEXT, HEAD = 32, 16, 8

@@ -12,16 +12,16 @@ from torch import nn
 
 from audioptq.calibrate.act_stats import LayerStats
 from audioptq.quantize import LayerRecipe, TimestepClock, quantize_linear
+from audioptq.quantize.arithmetic.packing import pack
+from audioptq.quantize.arithmetic.primitives import choose_scale, fake_quantize
 from audioptq.quantize.integer import IntegerLinear
 from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
-from audioptq.quantize.integer.choose import BACKENDS, choose_backend
+from audioptq.quantize.integer.backends import BACKENDS, choose_backend
 from audioptq.quantize.integer.native import Native, library
 from audioptq.quantize.integer.native.library import FLAGS, INSTRUCTIONS, NoLibrary, compile_to, load
 from audioptq.quantize.integer.reference import Reference, exact_product
-from audioptq.quantize.packing import pack
-from audioptq.quantize.primitives import choose_scale, fake_quantize
-from audioptq.quantize.specs import WeightSpec
-from audioptq.quantize.weights import requantize
+from audioptq.quantize.layers.stored_weight import requantize
+from audioptq.quantize.recipe.specs import WeightSpec
 
 CPU = torch.device("cpu")
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from audioptq.quantize import LayerRecipe, QuantLinear
+from audioptq.quantize.arithmetic.packing import pack, unpack
 from audioptq.quantize.integer import IntegerLinear
 from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
-from audioptq.quantize.integer.proof import wrong_product
+from audioptq.quantize.integer.self_test import wrong_product
 from audioptq.quantize.integer.triton_backend import TritonBackend
-from audioptq.quantize.packing import pack, unpack
-from audioptq.quantize.specs import WeightSpec
-from audioptq.quantize.weights import quantize_weight, requantize, weight_scale
+from audioptq.quantize.layers.stored_weight import quantize_weight, requantize, weight_scale
+from audioptq.quantize.recipe.specs import WeightSpec
 
 pytest.importorskip("triton", reason="triton is not installed: it comes with torch for CUDA")
 if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":

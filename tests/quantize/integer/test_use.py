@@ -7,7 +7,7 @@ from torch import nn
 
 from audioptq.quantize import QuantLinear, QuantRecipe, quantize_model
 from audioptq.quantize.integer import IntegerLinear, layers_to_fold, summary, use_integer
-from audioptq.quantize.integer.choose import choose_backend
+from audioptq.quantize.integer.backends import choose_backend
 
 # Scales, bias and branch in another order: some roundings of float32.
 ROUNDING = 2e-6
@@ -89,7 +89,7 @@ def test_a_packed_weight_is_kept_where_it_serves_again(kind, n_packed, model, st
 def test_a_large_packed_weight_is_kept_on_a_cpu_if_asked(keep, n_packed, model, stats, candidates, x, monkeypatch):
     clock = quantized(model, stats, candidates, **ENTRIES["static"])
     clock.set_sigma(clock.sigmas[0])
-    monkeypatch.setattr("audioptq.quantize.weights.KEPT_WEIGHTS", 0)
+    monkeypatch.setattr("audioptq.quantize.layers.stored_weight.KEPT_WEIGHTS", 0)
     use_integer(model, "reference", keep=keep)
     layer = model.get_submodule(candidates[0])
     packed = []

@@ -6,8 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from audioptq.quantize.granularity import PerToken
-from audioptq.quantize.primitives import choose_scale, quantize
+from audioptq.quantize.arithmetic.granularity import PerToken
+from audioptq.quantize.arithmetic.primitives import choose_scale, quantize
 
 
 class Backend(Protocol):

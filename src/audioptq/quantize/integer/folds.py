@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from audioptq.quantize.apply import set_module
 from audioptq.quantize.integer.linear import IntegerLinear
-from audioptq.quantize.layer_tensors import BUFFERS
-from audioptq.quantize.linear import QuantLinear
-from audioptq.quantize.specs import LayerRecipe
+from audioptq.quantize.layers.apply import set_module
+from audioptq.quantize.layers.layer_tensors import BUFFERS
+from audioptq.quantize.layers.linear import QuantLinear
+from audioptq.quantize.recipe.specs import LayerRecipe
 
 # Of a norm: what its normalised input is multiplied by, and what is added then.
 GAIN_AND_SHIFT = ("gamma", "beta")

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audioptq.quantize.arithmetic.primitives import quantize
 from audioptq.quantize.integer.backend import Backend, Epilogue, FusingBackend, RequantizingBackend, StoredBackend
-from audioptq.quantize.layer_tensors import BUFFERS
-from audioptq.quantize.linear import QuantLinear
-from audioptq.quantize.primitives import quantize
-from audioptq.quantize.weights import EVERY
+from audioptq.quantize.layers.layer_tensors import BUFFERS
+from audioptq.quantize.layers.linear import QuantLinear
+from audioptq.quantize.layers.stored_weight import EVERY
 
 
 class IntegerLinear(QuantLinear):

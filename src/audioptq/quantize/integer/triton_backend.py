@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audioptq.quantize.arithmetic.packing import pack, unpack
+from audioptq.quantize.arithmetic.primitives import qmax
 from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
-from audioptq.quantize.packing import pack, unpack
-from audioptq.quantize.primitives import qmax
 
 # Of the branch's rank no more at a time: float32 products without tensor cores run out of registers.
 BLOCK_TOKENS, BLOCK_OUTPUTS, BLOCK_CHANNELS, BLOCK_RANK = 128, 128, 64, 16

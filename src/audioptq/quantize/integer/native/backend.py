@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audioptq.quantize.arithmetic.low_rank import add_branch
+from audioptq.quantize.arithmetic.packing import packed_width
+from audioptq.quantize.arithmetic.primitives import qmax
 from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
 from audioptq.quantize.integer.native.library import NoLibrary, load
-from audioptq.quantize.low_rank import add_branch
-from audioptq.quantize.packing import packed_width
-from audioptq.quantize.primitives import qmax
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from audioptq.atomic import atomic_path
 from audioptq.errors import UserError
+from audioptq.files.atomic import atomic_path
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cpp", "tiles.h", "rows.h"))
 # No -ffast-math: integers and scales must come out as torch's. The two of it that are here let roundings be vectorised, and

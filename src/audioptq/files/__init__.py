@@ -1,0 +1,1 @@
+"""Files that are whole or absent: parquet, safetensors and JSON with checksums, written under another name and renamed."""

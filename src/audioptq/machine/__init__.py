@@ -1,0 +1,1 @@
+"""What machine this is: devices, memory, and packages made for other surroundings."""

@@ -1,0 +1,35 @@
+"""The parts of stable-audio-tools and k-diffusion that adapters use, imported without what those print and take along."""
+
+from audioptq.machine.compat import lean_imports, quiet_imports
+
+with quiet_imports(), lean_imports():
+    from k_diffusion import sampling as samplers
+    from k_diffusion.external import VDenoiser
+    from stable_audio_tools.models.autoencoders import DecoderBlock, OobleckDecoder, ResidualUnit
+    from stable_audio_tools.models.blocks import SnakeBeta
+    from stable_audio_tools.models.bottleneck import TanhBottleneck, VAEBottleneck
+    from stable_audio_tools.models.conditioners import Conditioner, T5Conditioner
+    from stable_audio_tools.models.diffusion import create_diffusion_cond_from_config
+    from stable_audio_tools.models.pretransforms import AutoencoderPretransform, Pretransform
+    from stable_audio_tools.models.transformer import GLU, LayerNorm, TransformerBlock
+
+T5_WIDTHS: dict[str, int] = T5Conditioner.T5_MODEL_DIMS
+
+__all__ = [
+    "GLU",
+    "T5_WIDTHS",
+    "AutoencoderPretransform",
+    "Conditioner",
+    "DecoderBlock",
+    "LayerNorm",
+    "OobleckDecoder",
+    "Pretransform",
+    "ResidualUnit",
+    "SnakeBeta",
+    "TanhBottleneck",
+    "TransformerBlock",
+    "VAEBottleneck",
+    "VDenoiser",
+    "create_diffusion_cond_from_config",
+    "samplers",
+]

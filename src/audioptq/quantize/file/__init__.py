@@ -1,0 +1,1 @@
+"""A quantized model's file: written, read, described, and where its bytes go."""

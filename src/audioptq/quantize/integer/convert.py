@@ -1,0 +1,62 @@
+"""Turns a quantized model into its integer form, layer by layer, and says what became of each."""
+
+import pandas as pd
+from torch import nn
+
+from audioptq.machine.memory import give_back
+from audioptq.quantize.integer.backends import AUTO, BACKENDS, choose_for_layer
+from audioptq.quantize.integer.linear import IntegerLinear
+from audioptq.quantize.layers.apply import set_module
+from audioptq.quantize.layers.linear import QuantLinear
+
+
+def use_integer(module: nn.Module, backend: str = AUTO, *, keep: bool = False) -> pd.DataFrame:
+    """Replaces, in place, every quantized layer that can multiply integers here; the others go on in float.
+
+    Call it once the model is on its device.
+
+    Args:
+        module: A model with quantized layers.
+        backend: Name of a backend, or `auto` for the fastest that is right.
+        keep: Whether large weights stay in memory on a CPU as the backend packs them, beside the stored ones: a byte per weight.
+            Else they are packed at each call, unless the backend takes the stored ones as they are.
+
+    Returns:
+        A row per quantized layer: layer, backend (None where the product stays in float), reason (why it does).
+
+    Raises:
+        UserError: If no backend has that name.
+    """
+    rows = []
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, QuantLinear)]
+    for name, layer in layers:
+        reason = layer.obstacle
+        chosen = None
+        if reason is None:
+            chosen, reason = choose_for_layer(backend, layer, keep=keep)
+        if chosen is not None:
+            set_module(module, name, IntegerLinear(layer, chosen, keep=keep))
+        rows.append({"layer": name, "backend": chosen.name if chosen else None, "reason": reason or None})
+    give_back()  # what the trials took
+    return pd.DataFrame(rows, columns=["layer", "backend", "reason"])
+
+
+def layers_to_fold(report: pd.DataFrame) -> list[str]:
+    """Of a report of `use_integer`, the layers whose backend would divide by a smoothing vector in a pass of its own."""
+    chosen = report.dropna(subset="backend")
+    return [row.layer for row in chosen.itertuples() if not BACKENDS[row.backend].divides_on_the_way]
+
+
+def packed_anew(module: nn.Module) -> list[IntegerLinear]:
+    """The layers that pack their weight at each call; `keep = True` of each keeps it, for a byte per weight."""
+    return [layer for layer in module.modules() if isinstance(layer, IntegerLinear) and layer.is_packed_anew]
+
+
+def summary(report: pd.DataFrame) -> str:
+    """One line about a report of `use_integer`: how many layers multiply integers, and why the others do not."""
+    counts = report["backend"].value_counts()
+    text = f"{report['backend'].notna().sum()} of {len(report)} quantized layers multiply integers"
+    if len(counts):
+        text += " (" + ", ".join(f"{name} {count}" for name, count in counts.items()) + ")"
+    reasons = report.loc[report["backend"].isna(), "reason"].value_counts()
+    return text + "".join(f"; {count} in float, since {reason}" for reason, count in reasons.items())

@@ -1,0 +1,128 @@
+"""Which figures a report has: those for which there is data, each with its caption."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.files.artifacts import read_parquet, read_tensors
+from audioptq.report.figures import activation_figures, layer_figures
+from audioptq.report.figures import table_figures as figures
+from audioptq.report.measure.inputs import ReportInputs
+from audioptq.report.measure.results import Results
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on disk and what is said below it."""
+
+    path: Path
+    caption: str
+
+    @property
+    def alt(self) -> str:
+        """What a reader hears who does not see the figure: the caption's first sentence."""
+        return self.caption.partition(". ")[0]
+
+
+def draw_figures(inputs: ReportInputs, results: Results, folder: Path) -> dict[str, Drawn]:
+    """Draws into `folder`; returns the figures by name.
+
+    Raises:
+        UserError: If a tensor file or a table of layers is damaged, or one lacks the layer asked for.
+    """
+    drawn: dict[str, Drawn] = {}
+    percent = inputs.percent
+    if inputs.act_stats is not None:
+        drawn |= _draw_range(inputs.act_stats, inputs.activation_range_layer, folder)
+    if inputs.activation_map is not None:
+        drawn |= _draw_map(inputs.activation_map, folder)
+    drawn |= _draw_layers(inputs, folder)
+    compared = {name: info for name, info in results.metrics.items() if name in set(results.comparisons["metric"])}
+    if compared:
+        drawn["differences"] = Drawn(
+            folder / "differences.svg",
+            f"Differences to {inputs.baseline} with {percent} intervals. Beyond the shaded noise floor, a recipe "
+            "changes more than another seed does. A value at the edge lies outside the panel.",
+        )
+        figures.differences(drawn["differences"].path, results.comparisons, compared, results.floors, inputs.baseline)
+    if results.table["size_bytes"].notna().any() and results.metrics:
+        drawn["quality_against_size"] = Drawn(
+            folder / "quality_against_size.svg",
+            f"Quality against stored size. Upright lines are {percent} intervals; the dashed line is "
+            f"{inputs.baseline}, the band what another seed of it gives.",
+        )
+        figures.quality_against_size(
+            drawn["quality_against_size"].path, results.table, results.metrics, results.floors, inputs.baseline
+        )
+    return drawn
+
+
+def _draw_range(path: str | Path, layer: str | None, folder: Path) -> dict[str, Drawn]:
+    tensors, _ = read_tensors(path, framework="np")
+    names = [key.removesuffix(".absmax") for key in tensors if key.endswith(".absmax")]
+    layer = layer or max(names, key=lambda name: _swing(tensors[f"{name}.absmax"]), default=None)
+    kinds = ("min", "max", "absmax")
+    if layer not in names or "sigmas" not in tensors or any(f"{layer}.{kind}" not in tensors for kind in kinds):
+        raise UserError(
+            f"The activation statistics {path} have no ranges of layer {layer!r}. They have {', '.join(names[:5])}"
+            f"{' and more' if len(names) > 5 else ''}. Name one of these as the layer to draw."
+        )
+    figure = Drawn(
+        folder / "activation_range.svg",
+        f"Input range of {layer} while denoising. One static range must cover the widest moment; a range per timestep "
+        "need not.",
+    )
+    ranges = {kind: tensors[f"{layer}.{kind}"] for kind in kinds}
+    activation_figures.activation_range(figure.path, tensors["sigmas"], ranges, layer)
+    return {"activation_range": figure}
+
+
+def _swing(absmax: NDArray[np.float32]) -> float:
+    """How many times larger a layer's widest range is than its narrowest, over the timesteps of `[timestep, channel]`."""
+    span = absmax.max(axis=1)
+    return float(span.max() / max(span.min(), 1e-12))
+
+
+def _draw_map(path: str | Path, folder: Path) -> dict[str, Drawn]:
+    tensors, metadata = read_tensors(path, framework="np")
+    if "activation" not in tensors:
+        raise DamagedArtifactError(
+            f"The activation map {path} has no tensor `activation` (it has {', '.join(sorted(tensors))}). Delete it "
+            "and run snakemake to calibrate again."
+        )
+    place = activation_figures.where(metadata)
+    drawn = {
+        "activation_map": Drawn(
+            folder / "activation_map.svg",
+            f"Magnitude of the input of {place}. Bright columns are channels far larger than the rest: one scale for "
+            "all channels leaves the others few levels.",
+        )
+    }
+    activation_figures.activation_map(drawn["activation_map"].path, tensors["activation"], metadata)
+    if "weight" in tensors:
+        drawn["smoothing"] = Drawn(
+            folder / "smoothing.svg",
+            f"Smoothing of {place}. A factor per channel moves range from the activation to the weight and leaves "
+            "their product unchanged.",
+        )
+        alpha = float(metadata.get("alpha", 0.5))
+        activation_figures.smoothing(drawn["smoothing"].path, tensors["activation"], tensors["weight"], alpha, metadata)
+    return drawn
+
+
+def _draw_layers(inputs: ReportInputs, folder: Path) -> dict[str, Drawn]:
+    tables = {recipe: read_parquet(path)[0] for recipe, path in inputs.layers.items()}
+    grids = layer_figures.layer_grids(tables, inputs.recipes)
+    if not grids:
+        return {}
+    figure = Drawn(
+        folder / "layers.svg",
+        "What a smoothing vector per timestep could gain in each layer. A factor per timestep is taken up by dynamic ranges and "
+        "one per channel by a static vector: only what depends on timestep and channel together is left, and it counts by "
+        "its size in bits, not by its share.",
+    )
+    layer_figures.layers(figure.path, grids)
+    return {"layers": figure}

@@ -1,0 +1,107 @@
+"""A figure of single layers: what smoothing per timestep could gain in each, and how many vectors each got."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from audioptq.report.figures.style import PAPER, drawing
+from audioptq.report.measure.table import TIMES
+
+BLOCK = re.compile(r"(?:.*?\.)?(\d+)\.(.+)")
+# Of a cell's number: neither is a colour that the page swaps, for the cells keep theirs in the dark.
+ON_LIGHT, ON_DARK = "#14171c", "#ffffff"
+
+
+@dataclass(frozen=True)
+class LayerGrid:
+    """One number for each layer.
+
+    Attributes:
+        title: What the number is, and its unit.
+        values: By name of the layer.
+        decimals: Shown of it.
+    """
+
+    title: str
+    values: Mapping[str, float]
+    decimals: int = 0
+
+
+def layer_grids(tables: Mapping[str, pd.DataFrame], recipes: Mapping[str, Any]) -> list[LayerGrid]:
+    """What the tables of layers (`layers.parquet` by recipe) have to show; `recipes` are the config entries.
+
+    The share of interaction and the gap of one static vector belong to the calibration, whichever recipe measured them.
+    The vectors of the recipes that group timesteps follow; recipes that agree share a grid.
+    """
+    share = _first(_column(table, "interaction") for table in tables.values())
+    static = [table[table["rows"] == 1] for table in tables.values() if "rows" in table and table["rows"].max() == 1]
+    gap = _first(_column(table, "smoothing_gap") for table in static)
+    percent = {name: 100 * value for name, value in share.items()}
+    grids = [
+        LayerGrid(f"share of log |X|max that is timestep {TIMES} channel (%)", percent),
+        LayerGrid("what one static vector leaves to a vector per timestep (bits)", gap, decimals=2),
+    ]
+    alike: dict[tuple[tuple[str, float], ...], list[str]] = {}
+    for recipe, table in tables.items():
+        smoothing = (recipes.get(recipe) or {}).get("smoothing") or {}
+        if smoothing.get("kind") == "grouped":
+            rows = tuple((name, value) for name, value in _column(table, "rows").items() if value)
+            alike.setdefault(rows, []).append(recipe)
+    grids += [LayerGrid(f"smoothing vectors of {', '.join(names)}", dict(rows)) for rows, names in alike.items()]
+    return [grid for grid in grids if grid.values]
+
+
+def layers(path: str | Path, grids: Sequence[LayerGrid]) -> None:
+    """A panel for each grid: kinds of layers from top to bottom, blocks from left to right."""
+    places = {name: place(name) for grid in grids for name in grid.values}
+    kinds = list(dict.fromkeys(kind for _, kind in places.values()))
+    blocks = 1 + max(block for block, _ in places.values())
+    with drawing(path, 2.2 + 0.36 * max(blocks, 10), len(grids) * (0.23 * len(kinds) + 0.65)) as figure:
+        for axes, grid in zip(np.ravel(figure.subplots(len(grids), 1)), grids, strict=True):
+            matrix = np.full((len(kinds), blocks), np.nan)
+            for name, value in grid.values.items():
+                block, kind = places[name]
+                matrix[kinds.index(kind), block] = value
+            _panel(axes, matrix, grid.decimals)
+            axes.set_yticks(np.arange(len(kinds)) + 0.5, kinds, fontsize=7.5)
+            axes.set_title(grid.title, fontsize=9)
+        figure.axes[-1].set_xlabel("block")
+
+
+def place(layer: str) -> tuple[int, str]:
+    """Block and kind of a layer, by its name: `transformer.layers.3.self_attn.to_out` is `self_attn.to_out` of block 3."""
+    found = BLOCK.fullmatch(layer)
+    return (int(found[1]), found[2]) if found else (0, layer)
+
+
+def _panel(axes: Axes, matrix: np.ndarray, decimals: int) -> None:
+    top = float(np.nanmax(matrix)) or 1.0
+    cells = np.ma.masked_invalid(matrix)
+    axes.pcolormesh(cells, cmap="Blues", vmin=0, vmax=top, edgecolors=PAPER, linewidth=1)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.set_xticks(np.arange(matrix.shape[1]) + 0.5, [str(block) for block in range(matrix.shape[1])], fontsize=7.5)
+    axes.tick_params(length=0)
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            colour = ON_DARK if value > 0.6 * top else ON_LIGHT
+            axes.text(
+                column + 0.5, row + 0.5, f"{value:.{decimals}f}", ha="center", va="center", fontsize=6.5, color=colour
+            )  # fmt: skip
+
+
+def _column(table: pd.DataFrame, name: str) -> dict[str, float]:
+    if name not in table or "layer" not in table:
+        return {}
+    values = table.set_index("layer")[name].astype(float).dropna()
+    return {str(layer): float(value) for layer, value in values.items()}
+
+
+def _first(columns: Iterable[dict[str, float]]) -> dict[str, float]:
+    return next((column for column in columns if column), {})

@@ -1,0 +1,1 @@
+"""What the report states: the table, intervals, comparisons, published values."""

@@ -1,0 +1,1 @@
+"""The report's page: sentences, tables and players, rendered."""

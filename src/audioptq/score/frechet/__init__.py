@@ -1,0 +1,1 @@
+"""The Fréchet distance: its estimate, and its bootstrap."""
