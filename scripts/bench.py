@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import audioptq.runs.job as job
 from audioptq.bench.plan import BenchModel, BenchSettings, choose_forms
 from audioptq.bench.run import run_bench
-from audioptq.runs import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import audioptq.runs.job as job
 from audioptq.calibrate.run import calibrate
 from audioptq.files.artifacts import read_parquet, write_tensors
 from audioptq.machine.device import best_device
 from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.models.stable_audio.files import folder_of
-from audioptq.runs import job
 from audioptq.sampling.sampler import SamplerSettings
 
 if TYPE_CHECKING:

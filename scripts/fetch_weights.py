@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+import audioptq.runs.job as job
 from audioptq.errors import UserError
 from audioptq.fetch.download import download
 from audioptq.fetch.weights import weights_entries
-from audioptq.runs import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

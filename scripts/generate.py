@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import audioptq.runs.job as job
 from audioptq.files.artifacts import digest, file_digest, read_parquet, write_parquet
 from audioptq.generate.compute import use_compute
 from audioptq.generate.load import load_generator
@@ -10,7 +11,6 @@ from audioptq.generate.shard import GenerationSettings, generate_shard
 from audioptq.machine.device import best_device
 from audioptq.models.stable_audio.files import folder_of
 from audioptq.models.stable_audio.once import readers_summary
-from audioptq.runs import job
 from audioptq.sampling.sampler import SamplerSettings
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+import audioptq.runs.job as job
 from audioptq.calibrate.act_stats import ActStats
 from audioptq.calibrate.merge import merge_stats
-from audioptq.runs import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import audioptq.runs.job as job
 from audioptq.files.artifacts import write_json, write_text
-from audioptq.runs import job
 from audioptq.sampling.sampler import SamplerSettings
 from audioptq.train.card import card_page, measure_card
 from audioptq.train.publish import load_trained

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import audioptq.runs.job as job
 from audioptq.files.artifacts import write_parquet
 from audioptq.prompts.dataset import make_prompts
-from audioptq.runs import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

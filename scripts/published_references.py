@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+import audioptq.runs.job as job
 from audioptq.embed.published import convert
 from audioptq.files.artifacts import read_parquet, write_tensors
-from audioptq.runs import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

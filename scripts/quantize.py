@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import audioptq.runs.job as job
 from audioptq.calibrate.act_stats import ActStats
 from audioptq.files.artifacts import read_tensor_metadata, write_json, write_parquet
 from audioptq.machine.device import best_device
 from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.quantize import QuantRecipe, quantize_model, save_quantized
 from audioptq.quantize.file.origin import origin
-from audioptq.runs import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import audioptq.runs.job as job
 from audioptq.files.artifacts import write_parquet, write_text
 from audioptq.references.run import collect_references
 from audioptq.references.source import AudioSource
 from audioptq.references.tables import manifest_table, missing_text, summary
 from audioptq.references.wanted import wanted_references
-from audioptq.runs import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import audioptq.runs.job as job
 from audioptq.audio.manifest import by_recipe, compute_by_recipe
 from audioptq.files.artifacts import read_json
 from audioptq.report.measure.inputs import ReportInputs
 from audioptq.report.page.facts import run_facts, spread
 from audioptq.report.run import build_report
-from audioptq.runs import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

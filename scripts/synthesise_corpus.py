@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from audioptq.runs import job
+import audioptq.runs.job as job
 from audioptq.train.corpus import synthesise_shard
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from audioptq.runs import job
+import audioptq.runs.job as job
 from audioptq.train.corpus import Corpus
 from audioptq.train.dit import train_dit
 from audioptq.train.evaluators import train_clap, train_tagger

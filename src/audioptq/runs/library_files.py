@@ -1,13 +1,73 @@
 """Which library files a script uses: what the workflow watches, so that an edit reruns the stages that use it, and only those."""
 
 import ast
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from audioptq.quantize.recipe.recipe import QuantRecipe
 
 PACKAGE = Path(__file__).parents[1]
 # Sources of kernels, which no import statement names.
 COMPILED = (".cpp", ".h")
+
+# Folders whose modules a recipe chooses by name, so that no import statement leads to them.
+CHOSEN_BY_RECIPES = (PACKAGE / "quantize" / "rounding", PACKAGE / "calibrate" / "statistics")
+
+
+@cache
+def code_inputs(script: str | Path, *modules: Path) -> list[str]:
+    """Library files behind a script, as inputs of its rule.
+
+    Args:
+        script: A Python file.
+        modules: Files of the library that it imports by name, which no import statement says.
+
+    Returns:
+        Paths from the working directory, so that a clone that is moved has the same inputs as before; sorted.
+    """
+    files = {*map(str, modules), *(file for entry in (script, *modules) for file in library_files(entry))}
+    return sorted(map(os.path.relpath, files))
+
+
+def recipe_modules(recipes: Iterable[QuantRecipe], folders: Iterable[Path] = CHOSEN_BY_RECIPES) -> list[Path]:
+    """Files of roundings and statistics that recipes use: those named as a value of a recipe, or as what it needs.
+
+    Args:
+        recipes: The recipes.
+        folders: Where the modules lie; an absent one has none.
+    """
+    named: set[str] = set()
+    for recipe in recipes:
+        named |= {*_texts(asdict(recipe)), *(recipe.needs() if hasattr(recipe, "needs") else ())}
+    return sorted(path for folder in folders for path in folder.glob("*.py") if path.stem in named)
+
+
+def family_modules() -> list[Path]:
+    """Files of the families of models, which a registry finds by the files of a model; none where there is no registry."""
+    if find_spec("audioptq.models.registry") is None:
+        return []
+    families = import_module("audioptq.models.registry").families()
+    return sorted(path for family in families.values() for path in _modules_of(Path(family.path)))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def _modules_of(path: Path) -> list[Path]:
+    return list(path.rglob("*.py")) if path.is_dir() else [path]
 
 
 def library_files(script: str | Path) -> list[str]:

@@ -1,6 +1,7 @@
 """One metric over one recipe: matches what belongs together, scores it, and counts what could not be scored."""
 
 import importlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,54 @@ from audioptq.score.embeddings import Embeddings, Paths, evaluator_metadata
 from audioptq.score.inputs import AUDIO_COLUMNS, MANIFEST_COLUMNS, PROMPT_COLUMNS, ScoreInputs, check_clips
 from audioptq.score.table import metric_info, validate
 from audioptq.score.usable import NOT_SCORABLE, damaged
+
+
+def score_metrics(
+    metrics: Iterable[str],
+    *,
+    manifest: pd.DataFrame,
+    prompts: pd.DataFrame,
+    embeddings: Mapping[str, Mapping[str, Paths]],
+    baseline: pd.DataFrame | None = None,
+    n_replicates: int = 200,
+    seed: int = 0,
+    across_seeds: bool = False,
+) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
+    """Computes several metrics of one recipe.
+
+    Args:
+        metrics: Metric ids.
+        manifest: The recipe's clips.
+        prompts: The prompts of these clips.
+        embeddings: Evaluator -> `generated`, `references`, `captions`, `fp32`: the files that there are.
+        baseline: Manifest of the full-precision recipe.
+        n_replicates: Bootstrap replicates of a set-level metric; 0 for none.
+        seed: Seed of the bootstrap.
+        across_seeds: Whether full precision may have another seed.
+
+    Returns:
+        Metric -> table and metadata, as `score_metric` returns them.
+
+    Raises:
+        UserError, DamagedArtifactError: As `score_metric` does.
+    """
+    kinds = {"prompt": "captions", "reference": "references", "fp32": "fp32"}
+    found = {}
+    for metric in metrics:
+        info = metric_info(metric)
+        files = embeddings.get(info.embedder, {}) if info.embedder else {}
+        found[metric] = score_metric(
+            metric,
+            manifest=manifest,
+            prompts=prompts,
+            generated=files.get("generated"),
+            target=files.get(kinds.get(info.target, "")),
+            baseline=None if info.embedder else baseline,
+            n_replicates=n_replicates,
+            seed=seed,
+            across_seeds=across_seeds,
+        )
+    return found
 
 
 def score_metric(
