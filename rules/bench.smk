@@ -4,7 +4,9 @@ rule bench:
         # The worker is started by its name, so no import statement leads to it.
         code=library("bench", library_files.PACKAGE / "bench" / "worker.py", *FAMILIES),
         models=[
-            file for name in config["bench"]["models"] for file in SOURCES.model_files(name)
+            file
+            for name in config["bench"]["models"]
+            for file in SOURCES.model_files(name)
         ],
         text_encoders=[
             file

@@ -82,8 +82,10 @@ def chosen_modules(recipes):
 
 
 def evaluator_code(script, embedders):
-    """The script's library files, and those of each evaluator: an edit of one embeds anew with that evaluator alone."""
-    return {"code": library(script)} | {
-        f"code_{name}": library_files.code_inputs(evaluator_info(name).path)
-        for name in embedders
+    """The script's library files; those behind every embedding; and those of each evaluator alone."""
+    shared = library_files.code_inputs(library_files.PACKAGE / "embed" / "to_file.py")
+    files = {
+        name: library_files.code_inputs(evaluator_info(name).path) for name in embedders
     }
+    own = {f"code_{name}": sorted({*files[name]} - {*shared}) for name in embedders}
+    return {"code": library(script), "code_shared": shared, **own}

@@ -52,9 +52,7 @@ rule report:
         sampler=config["sampler"],
         bootstrap=config["bootstrap"],
         dataset=DATASET,
-        fact_manifests=PLAN.manifests(
-            MODEL, BASELINE, config["generation"]["seeds"][0]
-        ),
+        fact_manifests=PLAN.manifests(MODEL, BASELINE, config["generation"]["seeds"][0]),
         noise_floor_seed=config["generation"]["noise_floor_seed"],
     message:
         "report: table, figures and page"

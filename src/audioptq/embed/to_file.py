@@ -69,7 +69,7 @@ def write_caption_embeddings(
 
 
 def evaluators_of(inputs: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]) -> list[EvaluatorFiles]:
-    """The evaluators of a job, from its inputs by name (`code`, `code_{name}`, `weights_{name}`) and what it is told of each.
+    """The evaluators of a job, from its inputs by name (`code_shared`, `code_{name}`, `weights_{name}`) and what it is told of each.
 
     Args:
         inputs: Files by the name of the input.
@@ -80,7 +80,7 @@ def evaluators_of(inputs: Mapping[str, Any], entries: Mapping[str, Mapping[str, 
             name,
             entry["variant"],
             dict(zip(entry["weights"], inputs[f"weights_{name}"], strict=True)),
-            sorted({*inputs["code"], *inputs[f"code_{name}"]}),
+            [*inputs["code_shared"], *inputs[f"code_{name}"]],
         )
         for name, entry in entries.items()
     ]

@@ -21,18 +21,17 @@ CHOSEN_BY_RECIPES = (PACKAGE / "quantize" / "rounding", PACKAGE / "calibrate" / 
 
 
 @cache
-def code_inputs(script: str | Path, *modules: Path) -> list[str]:
-    """Library files behind a script, as inputs of its rule.
+def code_inputs(*entries: str | Path) -> list[str]:
+    """Library files behind a script, or behind modules that are imported by name, as inputs of a rule.
 
     Args:
-        script: A Python file.
-        modules: Files of the library that it imports by name, which no import statement says.
+        entries: Python files; those of the library are among the files.
 
     Returns:
         Paths from the working directory, so that a clone that is moved has the same inputs as before; sorted.
     """
-    files = {*map(str, modules), *(file for entry in (script, *modules) for file in library_files(entry))}
-    return sorted(map(os.path.relpath, files))
+    own = [str(entry) for entry in entries if Path(entry).is_relative_to(PACKAGE)]
+    return sorted(map(os.path.relpath, {*own, *(file for entry in entries for file in library_files(entry))}))
 
 
 def recipe_modules(recipes: Iterable[QuantRecipe], folders: Iterable[Path] = CHOSEN_BY_RECIPES) -> list[Path]:

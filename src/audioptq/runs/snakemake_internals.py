@@ -21,7 +21,9 @@ def record_unattended(workflow: Any, since: float | None) -> None:
         workflow: Snakemake's, when its jobs are planned.
         since: When the killed driver began, in seconds since the epoch; None if there is nothing to note.
     """
-    for job in workflow.dag.jobs if since is not None else []:
+    if since is None:
+        return
+    for job in workflow.dag.jobs:
         files = [file for file in job.output if os.path.exists(file)]
         is_unattended = files and min(map(os.path.getmtime, files)) >= since
         if is_unattended and not workflow.dag.needrun(job) and not workflow.persistence.has_metadata(job):
