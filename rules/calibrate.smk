@@ -1,7 +1,7 @@
 # A shard of the prompts at a time: ranges of all of them are the ranges of the shards' ranges.
 rule calibrate:
     input:
-        code=library("calibrate", *FAMILIES, *chosen_modules(config["run"])),
+        code=lambda wildcards: model_code("calibrate", wildcards.model, config["run"]),
         model=of_wildcards(SOURCES.model_files),
         text_encoder=of_wildcards(SOURCES.text_encoder_files),
         prompts=f"{RESULTS}/prompts/{DATASET}.calibration.parquet",

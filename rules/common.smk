@@ -22,12 +22,13 @@ try:
     N_CLIPS = count_clips(config["datasets"][config["dataset"]])
     WEIGHTS = weights_entries(WEIGHTS_TABLE)
     check_files(config, WEIGHTS)
+    SOURCES = Sources(config, WEIGHTS)
+    SOURCES.model_files(config["model"])
 except UserError as error:
     # A user's mistake gets its paragraph, not a traceback.
     print(f"\nError: {error}\n", file=sys.stderr)
     sys.exit(1)
 
-SOURCES = Sources(config, WEIGHTS)
 PLAN = Plan(config, N_CLIPS, SOURCES)
 RECIPES = {
     name: QuantRecipe.from_config(name, entry)
@@ -72,13 +73,10 @@ def library(script, *modules):
     )
 
 
-# What a registry picks at run time, so that no import statement leads to it.
-FAMILIES = library_files.family_modules()
-
-
-def chosen_modules(recipes):
-    """Files of the roundings and statistics that recipes choose by name."""
-    return library_files.recipe_modules(RECIPES[name] for name in recipes)
+def model_code(script, model, recipes):
+    """The script's library files, those of the model's family, and the roundings and statistics that recipes choose."""
+    chosen = library_files.recipe_modules(RECIPES[name] for name in recipes)
+    return library(script, *SOURCES.family_modules(model), *chosen)
 
 
 def evaluator_code(script, embedders):

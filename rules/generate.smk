@@ -2,8 +2,8 @@
 # and a killed shard shall keep its finished batches. The library takes back only what it made from the same inputs.
 rule generate:
     input:
-        code=lambda wildcards: library(
-            "generate", *FAMILIES, *chosen_modules([wildcards.recipe])
+        code=lambda wildcards: model_code(
+            "generate", wildcards.model, [wildcards.recipe]
         ),
         weights=f"{RESULTS}/quantize/{{model}}/{{recipe}}/weights.safetensors",
         text_encoder=of_wildcards(SOURCES.text_encoder_files),

@@ -1,7 +1,7 @@
 rule quantize:
     input:
-        code=lambda wildcards: library(
-            "quantize", *FAMILIES, *chosen_modules([wildcards.recipe])
+        code=lambda wildcards: model_code(
+            "quantize", wildcards.model, [wildcards.recipe]
         ),
         model=of_wildcards(SOURCES.model_files),
         stats=f"{RESULTS}/calibrate/{{model}}/act_stats.safetensors",

@@ -5,8 +5,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +38,14 @@ def recipe_modules(recipes: Iterable[QuantRecipe], folders: Iterable[Path] = CHO
     Args:
         recipes: The recipes.
         folders: Where the modules lie; an absent one has none.
+
+    Returns:
+        Their paths, sorted.
     """
     named: set[str] = set()
     for recipe in recipes:
         named |= {*_texts(asdict(recipe)), *(recipe.needs() if hasattr(recipe, "needs") else ())}
     return sorted(path for folder in folders for path in folder.glob("*.py") if path.stem in named)
-
-
-def family_modules() -> list[Path]:
-    """Files of the families of models, which a registry finds by the files of a model; none where there is no registry."""
-    if find_spec("audioptq.models.registry") is None:
-        return []
-    families = import_module("audioptq.models.registry").families()
-    return sorted(path for family in families.values() for path in _modules_of(Path(family.path)))
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -63,10 +56,6 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
     elif isinstance(value, str):
         yield value
-
-
-def _modules_of(path: Path) -> list[Path]:
-    return list(path.rglob("*.py")) if path.is_dir() else [path]
 
 
 def library_files(script: str | Path) -> list[str]:

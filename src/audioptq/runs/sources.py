@@ -8,6 +8,7 @@ from typing import Any
 from audioptq.evaluators import evaluator_info
 from audioptq.fetch.check import check_access, check_files
 from audioptq.fetch.weights import WeightsEntry
+from audioptq.models import registry
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,22 @@ class Sources:
         return self.config["models"][model].get("path") or f"{self.config['downloads']}/models/{model}"
 
     def model_files(self, model: str) -> list[str]:
-        """Configuration and weights of a model; a local folder may hold a checkpoint in place of a safetensors file."""
+        """Files that loading a model reads, configuration first: as its family says, or as the hub has them.
+
+        Raises:
+            UserError: If a local folder is of no family.
+        """
         folder = self.model_folder(model)
-        names = ("model.safetensors", "model.ckpt")
-        weights = next((name for name in names if Path(folder, name).is_file()), names[0])
-        return [f"{folder}/model_config.json", f"{folder}/{weights}"]
+        if "path" in self.config["models"][model]:
+            return registry.model_files(folder)
+        return [f"{folder}/model_config.json", f"{folder}/model.safetensors"]
+
+    def family_modules(self, model: str) -> list[Path]:
+        """Library files of a model's family, which is picked by the model's files; of every family for a model of the hub."""
+        families = registry.families()
+        path = self.config["models"][model].get("path")
+        chosen = families.values() if path is None else [families[registry.family_of(path)]]
+        return sorted(file for folder in chosen for file in folder.rglob("*.py"))
 
     def text_encoder_files(self, model: str) -> list[str]:
         """Files of the text encoder that a model's configuration names and its weights do not hold."""
