@@ -2,7 +2,15 @@
 rule bench:
     input:
         # The worker is started by its name, so no import statement leads to it.
-        code=library("bench", library_files.PACKAGE / "bench" / "worker.py", *FAMILIES),
+        code=library(
+            "bench",
+            library_files.PACKAGE / "bench" / "worker.py",
+            *(
+                file
+                for name in config["bench"]["models"]
+                for file in SOURCES.family_modules(name)
+            ),
+        ),
         models=[
             file
             for name in config["bench"]["models"]
