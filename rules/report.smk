@@ -46,7 +46,7 @@ rule report:
         f"{LOGS}/report.log",
     params:
         model=MODEL,
-        model_path=SOURCES.model_folder(MODEL),
+        model_folder=SOURCES.model_folder(MODEL),
         recipes={name: config["recipes"][name] for name in config["run"]},
         report=config["report"],
         sampler=config["sampler"],

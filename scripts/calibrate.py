@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 import audioptq.runs.job as job
 from audioptq.calibrate.run import calibrate
 from audioptq.files.artifacts import read_parquet, write_tensors
@@ -14,12 +12,13 @@ from audioptq.models.registry import folder_of, open_model
 from audioptq.sampling.sampler import SamplerSettings
 
 if TYPE_CHECKING:
+    import pandas as pd
     from snakemake.iocontainers import snakemake
 
 
 def calibrate_shard(
     model: AudioModel,
-    prompts: pd.DataFrame,
+    prompts: "pd.DataFrame",
     settings: SamplerSettings,
     *,
     seed: int,

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 import audioptq.runs.job as job
 from audioptq.files.artifacts import digest, file_digest, read_parquet, write_parquet
 from audioptq.generate.load import open_generator
@@ -14,12 +12,13 @@ from audioptq.models.registry import folder_of
 from audioptq.sampling.sampler import SamplerSettings
 
 if TYPE_CHECKING:
+    import pandas as pd
     from snakemake.iocontainers import snakemake
 
 
 def generate(
     weights: str,
-    prompts: pd.DataFrame,
+    prompts: "pd.DataFrame",
     manifest: Path,
     *,
     sampler: SamplerSettings,

@@ -81,20 +81,35 @@ def test_changing_one_alpha_reruns_that_chain_and_the_report_alone(undisturbed: 
         planned = undisturbed.planned()
     finally:
         del undisturbed.config["recipes"]
-    # Two shards, embedded at once by each of two evaluators.
-    assert planned == {"quantize": 1, "generate": 2, "embed_clips": 2, "score": 5, "report": 1}
+    # Two shards, embedded at once.
+    assert planned == {"quantize": 1, "generate": 2, "embed_clips": 1, "score": 1, "report": 1}
 
 
-def test_keeping_packed_weights_reruns_nothing(undisturbed: Run) -> None:
+def test_what_changes_clips_generates_all_of_them(undisturbed: Run) -> None:
     generation = undisturbed.config["generation"]
-    planned = {}
-    for change in ({"keep_weights": "auto"}, {"compute": "integer"}):
-        undisturbed.config["generation"] = generation | change
-        planned[next(iter(change))] = undisturbed.planned()
+    undisturbed.config["generation"] = generation | {"compute": "integer"}
+    planned = undisturbed.planned()
     undisturbed.config["generation"] = generation
-    assert planned["keep_weights"] == {}
-    # What a dry run sees of a key that does change clips.
-    assert planned["compute"]["generate"] == 10
+    assert planned["generate"] == 10
+
+
+def test_another_metric_embeds_with_the_new_evaluator_alone_and_generates_nothing(
+    undisturbed: Run, tmp_path: Path
+) -> None:
+    run = copy_of(undisturbed, tmp_path)
+    run.config["metrics"] = ["lsd_db", "kl_mini"]
+    target = "results/score/mini/w8a8_sqs/seed1000/lsd_db.parquet"
+    assert run(target).returncode == 0
+    written = (tmp_path / target).stat().st_mtime_ns
+    run.config["metrics"] = ["lsd_db", "kl_mini", "clap_mini"]
+    planned = run.planned()
+    assert planned["embed_clips"] == planned["score"] == 5
+    assert not planned.keys() & {"quantize", "generate"}
+    assert run(target).returncode == 0
+    assert (tmp_path / target).stat().st_mtime_ns > written
+    log = (tmp_path / "results/logs/embed/mini/w8a8_sqs/seed1000/shard-0000.log").read_text()
+    assert "tagger_mini: nothing has changed" in log
+    assert "clap_mini: nothing has changed" in log  # of the first run
 
 
 def test_shards_of_embedding_are_whole_shards_of_generation(undisturbed: Run) -> None:
@@ -103,8 +118,8 @@ def test_shards_of_embedding_are_whole_shards_of_generation(undisturbed: Run) ->
         undisturbed.config["embedding"] = {"clips_per_shard": clips}
         planned[clips] = undisturbed.planned().get("embed_clips", 0)
     del undisturbed.config["embedding"]
-    # Two shards of four for each of five sets (four recipes, and the noise floor's), and two evaluators; at eight, nothing changes.
-    assert planned == {1: 20, 7: 20, 8: 0}
+    # Two shards of four for each of five sets (four recipes, and the noise floor's); at eight, nothing changes.
+    assert planned == {1: 10, 7: 10, 8: 0}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +127,7 @@ def test_shards_of_embedding_are_whole_shards_of_generation(undisturbed: Run) ->
     [
         ("score/mcd.py", {"score", "report"}),
         ("embed/clap_mini.py", {"embed_clips", "embed_captions", "score", "report"}),
+        ("models/stable_audio/adapter.py", {"calibrate", "quantize", "generate", "score", "report"}),
         ("report/measure/table.py", {"report"}),
     ],
 )

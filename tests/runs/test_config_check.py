@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from audioptq.errors import UserError
-from audioptq.runs.config_check import check_config, check_files
+from audioptq.runs.config_check import GONE, check_config, check_files
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -129,6 +129,13 @@ def test_the_error_names_the_key_and_what_is_legal(path, value, words):
     text = str(caught.value)
     assert [word for word in words if word not in text] == [], text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize("key", GONE)
+def test_a_key_that_is_gone_says_so_and_what_to_do(key):
+    with pytest.raises(UserError, match=rf"`{key}` is gone: .*[Rr]emove") as caught:
+        check_config(changed(key, None), SCHEMA)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_metric_that_takes_no_clips_as_long_is_refused():

@@ -251,11 +251,12 @@ def test_a_larger_shard_gets_more_time_and_not_more_memory(slurm_profile: dict[s
     def asked(rule: str, name: str, clips: int, attempt: int) -> float:
         expression = Template(str(slurm_profile["set-resources"][rule][name]))
         return eval(
-            expression.substitute(CLIPS_PER_SHARD=clips, CLIPS_PER_EMBEDDING=clips, SAMPLER_STEPS=100),
+            expression.substitute(CLIPS_PER_SHARD=clips, CLIPS_PER_EMBEDDING=clips, SAMPLER_STEPS=100, N_METRICS=6),
             {"attempt": attempt},
         )
 
     assert asked("generate", "runtime", 250, 1) == pytest.approx(15 + 250 * 100 * 0.3 / 60)
+    assert asked("score", "runtime", 250, 2) == 2 * 6 * 10
     for rule in ("generate", "embed_clips"):
         assert asked(rule, "runtime", 500, 1) > asked(rule, "runtime", 250, 1)
         assert asked(rule, "runtime", 250, 2) == 2 * asked(rule, "runtime", 250, 1)

@@ -3,7 +3,7 @@
 import ast
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def recipe_modules(recipes: Iterable[QuantRecipe], folders: Iterable[Path] = CHO
     """
     named: set[str] = set()
     for recipe in recipes:
-        named |= {*_texts(asdict(recipe)), *(recipe.needs() if hasattr(recipe, "needs") else ())}
+        named |= {*_texts(asdict(replace(recipe, name=""))), *(recipe.needs() if hasattr(recipe, "needs") else ())}
     return sorted(path for folder in folders for path in folder.glob("*.py") if path.stem in named)
 
 

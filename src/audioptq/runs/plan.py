@@ -139,7 +139,7 @@ class Plan:
             "CLIPS_PER_SHARD": str(clips),
             "CLIPS_PER_EMBEDDING": str(clips * self.manifests_per_embedding * max(len(self.embedders()), 1)),
             "SAMPLER_STEPS": str(self.config["sampler"]["steps"]),
-            "METRICS": str(len(self.metrics())),
+            "N_METRICS": str(len(self.metrics())),
         }
 
     def metric_modules(self, package: Path) -> list[Path]:
