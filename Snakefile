@@ -11,7 +11,6 @@ container: "docker://python:3.11-bookworm"
 
 
 include: "rules/common.smk"
-include: "rules/start.smk"
 include: "rules/fetch.smk"
 include: "rules/prompts.smk"
 include: "rules/references.smk"
@@ -37,7 +36,10 @@ onstart:
     except UserError as error:
         print(f"\nError: {error}\n", file=sys.stderr)
         sys.exit(1)
-    start_forkserver()
+    scripts = snakemake_internals.repeated_scripts(workflow) if FORKSERVER else []
+    if scripts:
+        paths = [f"{workflow.basedir}/scripts/{script}" for script in scripts]
+        forkserver.start(FORKSERVER, [*forkserver.SNAKEMAKE_MODULES, *paths])
 
 
 onsuccess:

@@ -10,7 +10,7 @@ from audioptq.evaluators import evaluator_info, evaluators
 from audioptq.fetch.weights import weights_entries
 from audioptq.prompts.dataset import count_clips
 from audioptq.quantize.recipe.recipe import QuantRecipe
-from audioptq.runs import drivers, library_files, snakemake_internals
+from audioptq.runs import drivers, forkserver, library_files, snakemake_internals
 from audioptq.runs.config_check import check_config, check_files
 from audioptq.runs.plan import BASELINE, Plan
 from audioptq.runs.sources import Sources
@@ -49,6 +49,17 @@ os.environ.update({DRIVER_VARIABLE: str(os.getpid()), **PLAN.sizes()})
 # Below Snakemake's own words, which come when it cannot lock.
 if snakemake_internals.is_driver(workflow):
     atexit.register(drivers.explain, RESULTS, os.getcwd())
+
+# Jobs on this machine are forked from one process that has imported what they need (docs/decisions/0010-forked-jobs.md). The prefix
+# takes scripts alone: a shell command of several words or lines would not survive it.
+FORKSERVER = (
+    forkserver.new_address()
+    if forkserver.can_fork() and snakemake_internals.may_fork(workflow)
+    else None
+)
+if FORKSERVER:
+    command = forkserver.prefix(FORKSERVER).replace("{", "{{").replace("}", "}}")
+    shell.prefix(f"set -euo pipefail; {command}")
 
 
 wildcard_constraints:

@@ -7,13 +7,14 @@ rule score:
     output:
         expand(
             f"{RESULTS}/score/{{model}}/{{recipe}}/seed{{seed}}/{{metric}}.parquet",
-            metric=METRICS,
+            metric=sorted(METRICS),
             allow_missing=True,
         ),
     log:
         f"{LOGS}/score/{{model}}/{{recipe}}/seed{{seed}}.log",
     params:
-        metrics=METRICS,
+        # Another order of the columns scores nothing anew.
+        metrics=sorted(METRICS),
         bootstrap=config["bootstrap"],
         noise_floor_seed=config["generation"]["noise_floor_seed"],
     message:

@@ -55,18 +55,14 @@ class Plan:
         }
 
     def embedders(self, folder: str | None = None) -> list[str]:
-        """Evaluators of the metrics, in their order.
+        """Evaluators of the metrics, sorted, so that another order of the metrics embeds nothing.
 
         Args:
             folder: Only those whose metrics compare with what lies in this folder under `embed`: captions, references,
                 published.
         """
-        wanted = {
-            info.embedder: None
-            for info in self.metrics().values()
-            if info.embedder is not None and folder in (None, self._target_folder(info))
-        }
-        return list(wanted)
+        infos = [info for info in self.metrics().values() if folder in (None, self._target_folder(info))]
+        return sorted({info.embedder for info in infos if info.embedder is not None})
 
     def calibration_shards(self, model: str) -> list[str]:
         """Statistics of each shard of the calibration prompts."""

@@ -4,6 +4,8 @@ Snakemake's objects are handed in by rules/common.smk: the library does not impo
 """
 
 import os
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 
@@ -28,3 +30,20 @@ def record_unattended(workflow: Any, since: float | None) -> None:
         is_unattended = files and min(map(os.path.getmtime, files)) >= since
         if is_unattended and not workflow.dag.needrun(job) and not workflow.persistence.has_metadata(job):
             workflow.async_run(workflow.persistence.finished(job))
+
+
+def may_fork(workflow: Any) -> bool:
+    """Whether this process may have its jobs forked: it is the driver, and they run in the Python that is at work here."""
+    return is_driver(workflow) and not workflow.deployment_settings.deployment_method
+
+
+def repeated_scripts(workflow: Any) -> list[str]:
+    """Names of the scripts of which several jobs will run on this machine; none if jobs run elsewhere, or are only touched.
+
+    Args:
+        workflow: Snakemake's, when a run begins: before, it does not know where jobs will run.
+    """
+    if not workflow.local_exec or workflow.touch:
+        return []
+    jobs = Counter(Path(job.rule.script).name for job in workflow.dag.needrun_jobs() if job.rule.script)
+    return [script for script, count in jobs.items() if count > 1]
