@@ -2,7 +2,7 @@
 rule bench:
     input:
         # The worker is started by its name, so no import statement leads to it.
-        code=library(
+        code=lambda wildcards: library(
             "bench",
             library_files.PACKAGE / "bench" / "worker.py",
             *(
@@ -11,12 +11,12 @@ rule bench:
                 for file in SOURCES.family_modules(name)
             ),
         ),
-        models=[
+        models=lambda wildcards: [
             file
             for name in config["bench"]["models"]
             for file in SOURCES.model_files(name)
         ],
-        text_encoders=[
+        text_encoders=lambda wildcards: [
             file
             for name in config["bench"]["models"]
             for file in SOURCES.text_encoder_files(name)
