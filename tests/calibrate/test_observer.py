@@ -75,7 +75,10 @@ def test_the_order_of_levels_does_not_matter(network):
 @pytest.mark.parametrize("sigma", [0.0, -1.0, 30.0, 80.2, float("inf"), float("nan")])
 def test_a_level_outside_the_schedule_is_refused(network, sigma):
     observer = ActObserver(network, ["a"], LEVELS)
-    with pytest.raises(UserError, match="which the calibration's schedule does not have"):
+    with pytest.raises(
+        UserError,
+        match=r"noise level sigma = .*for which there are no statistics.*another schedule, whose 3 levels are 80, 9, 1",
+    ):
         observer.set_level(sigma)
 
 

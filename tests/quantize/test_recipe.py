@@ -85,8 +85,11 @@ def test_a_recipe_cannot_be_changed():
         ({"weight": W8 | {"granularity": "per_group"}}, ["`recipes.mine.weight.group_size`", "missing"]),
         ({"weight": W8 | {"group_size": 64}}, ["`recipes.mine.weight.group_size`", "granularity: per_group"]),
         ({"weight": W8 | {"granularity": "per_group", "group_size": 0}}, ["weight.group_size", "at least 1"]),
-        ({"weight": W8 | {"granularity": "per_concat_group", "concat_channels": 3}}, ["weight.concat_channels"]),
-        ({"weight": W8 | {"rounding": "gptq"}}, ["`recipes.mine.weight.rounding`", "nearest"]),
+        (
+            {"weight": W8 | {"concat_channels": [3, 2]}},
+            ["`recipes.mine.weight.concat_channels`", "is gone", "model says"],
+        ),
+        ({"weight": W8 | {"rounding": "newest"}}, ["`recipes.mine.weight.rounding`", "mse", "did you mean `nearest`"]),
         ({"activation": {"bits": 3}}, ["`recipes.mine.activation.bits`", "8, 4"]),
         ({"activation": STATIC | {"granularity": "per_token"}}, ["activation.granularity", "static", "per_tensor"]),
         ({"weight": W8, "smoothing": {"kind": "timestep", "alpha": 2}}, ["smoothing.alpha`", "from 0.0 to 1.0"]),
@@ -149,10 +152,20 @@ def test_overrides_are_laid_over_the_recipe_and_the_longest_glob_wins():
     assert read(weight=grouped, activation=W8, low_rank={"rank": 2}, layers=reordered) == recipe
 
 
-def test_calibration_is_needed_when_any_layer_needs_it():
+def test_ranges_are_needed_when_any_layer_needs_them():
     layers = {"overrides": {"*.ff": {"activation": STATIC | {"granularity": "per_tensor"}}}}
-    assert read(weight=W8, activation=W8, layers=layers).needs_calibration
-    assert not read(weight=W8, activation=W8).needs_calibration
+    assert read(weight=W8, activation=W8, layers=layers).needs() == {"range"}
+    assert read(weight=W8, smoothing={"kind": "static"}).needs() == {"range"}
+    assert read(weight=W8, activation=W8).needs() == set()
+
+
+def test_a_rounding_s_needs_are_the_recipe_s(monkeypatch):
+    needs = {"nearest": (), "mse": ("hessian", "mean")}
+    monkeypatch.setattr("audioptq.quantize.recipe.recipe.roundings", lambda: needs)
+    other = {"overrides": {"*.ff": {"weight": {"rounding": "mse"}}}}
+    assert read(weight=W8 | {"rounding": "mse"}).needs() == {"hessian", "mean"}
+    assert read(weight=W8, activation=STATIC, layers=other).needs() == {"hessian", "mean", "range"}
+    assert read(weight=W8, activation=W8).needs() == set()
 
 
 def test_reading_a_recipe_imports_no_torch():

@@ -7,16 +7,17 @@ from torch import Tensor, nn
 
 from audioptq.calibrate.act_stats import LayerStats
 from audioptq.errors import UserError
+from audioptq.quantize.arithmetic.granularity import weight_granularity
 from audioptq.quantize.arithmetic.low_rank import LowRankBranch, low_rank_branch
 from audioptq.quantize.arithmetic.packing import pack
-from audioptq.quantize.arithmetic.primitives import choose_scale, quantize
+from audioptq.quantize.arithmetic.primitives import choose_scale
 from audioptq.quantize.arithmetic.smooth import smooth_scale, smooth_table, to_fp16
 from audioptq.quantize.arithmetic.timestep_groups import row_max
 from audioptq.quantize.layers.clock import TimestepClock
 from audioptq.quantize.layers.diagnostics import sqnr_db, weight_error
 from audioptq.quantize.layers.linear import QuantLinear
-from audioptq.quantize.layers.stored_weight import spread_scale, weight_scale
 from audioptq.quantize.recipe.specs import LayerRecipe
+from audioptq.quantize.rounding import round_weight
 
 
 def quantize_linear(
@@ -49,7 +50,7 @@ def quantize_linear(
         branch = _branch_of_weight(weight, recipe, stats)
         tensors |= {"low_rank.a": branch.a, "low_rank.b": branch.b}
         residual = weight - branch.weight(weight.dtype)
-    tensors |= _stored_weight(residual, recipe, tensors.get("smooth_scale"))
+    tensors |= _stored_weight(residual, recipe, tensors.get("smooth_scale"), stats)
     tensors = {name: tensor.to(weight.device) for name, tensor in tensors.items()}
     if recipe.low_rank is not None and recipe.low_rank.of == "error":
         return _with_error_branch(weight, tensors, recipe, clock)
@@ -78,13 +79,16 @@ def _from_ranges(weight: Tensor, recipe: LayerRecipe, stats: LayerStats) -> dict
     return tensors
 
 
-def _stored_weight(weight: Tensor, recipe: LayerRecipe, table: Tensor | None) -> dict[str, Tensor]:
+def _stored_weight(
+    weight: Tensor, recipe: LayerRecipe, table: Tensor | None, stats: LayerStats | None
+) -> dict[str, Tensor]:
     if recipe.keeps_weight or recipe.weight is None:
         return {"weight": weight.clone()}
+    given = None if stats is None else {name: getattr(stats, name) for name in ("absmax", "min", "max")}
     if table is not None and recipe.is_folded:
         weight = weight * table[0].to(weight.dtype)
-    scale = weight_scale(weight, recipe.weight)
-    qdata = quantize(weight, spread_scale(scale, weight, recipe.weight), recipe.weight.bits)
+        given = {**(given or {}), "smooth_scale": table[0]}
+    qdata, scale = round_weight(weight, recipe.weight, weight_granularity(recipe.weight), given)
     return {"qdata": pack(qdata, recipe.weight.bits), "scale": scale}
 
 
@@ -128,12 +132,6 @@ def _check_fit(weight: Tensor, recipe: LayerRecipe, stats: LayerStats | None) ->
         raise UserError(
             f"has {in_features} input channels, but its activation statistics have {stats.absmax.shape[1]}: they were "
             "calibrated on another model. Calibrate this one."
-        )
-    parts = recipe.weight.concat_channels if recipe.weight is not None else None
-    if parts is not None and sum(parts) != in_features:
-        raise UserError(
-            f"has {in_features} input channels, but `concat_channels` {list(parts)} add up to {sum(parts)}: "
-            "give the layer its own sizes under `layers.overrides`."
         )
     if not torch.isfinite(weight).all():
         raise UserError("has weights that are not finite: the model's file is damaged or its training diverged.")

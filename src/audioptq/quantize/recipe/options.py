@@ -72,9 +72,12 @@ def read_section(kind: type[Section], entry: Any, key: str) -> Section:
     """Builds the dataclass `kind` from a config mapping found under `key`.
 
     Raises:
-        RecipeError: If a key is unknown or missing or a value is illegal; its path starts with `key`.
+        RecipeError: If a key is unknown, missing or in `kind.GONE`, or a value is illegal; its path starts with `key`.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name, why in getattr(kind, "GONE", {}).items():
+        if isinstance(entry, Mapping) and name in entry:
+            raise RecipeError(f"{key}.{name}", why)
     check_keys(entry, fields, key)
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

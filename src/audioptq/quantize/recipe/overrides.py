@@ -18,7 +18,7 @@ from audioptq.quantize.recipe.specs import (
 OVERRIDDEN = ("weight", "activation", "smoothing")
 # Keys that mean something only beside the value of another one, with which they were given.
 BELONGING = {
-    "granularity": ("group_size", "concat_channels"),
+    "granularity": ("group_size",),
     "kind": ("groups", "tolerance", "max_groups", "form"),
     "groups": ("tolerance", "max_groups"),
 }

@@ -18,6 +18,7 @@ from audioptq.quantize.recipe.specs import (
     read_sections,
     without_none,
 )
+from audioptq.quantize.rounding import roundings
 
 FLOAT_BITS = {"float32": 32, "bfloat16": 16}
 
@@ -59,7 +60,8 @@ class QuantRecipe:
         if self.smoothing is not None and self.weight is None and self.activation is None:
             raise RecipeError("smoothing", "changes nothing without `weight` or `activation`: add one, or remove it.")
         for sections in self._everywhere:
-            _check_groups(sections.smoothing, sections.activation)
+            _check_timestep_groups(sections.smoothing, sections.activation)
+            _check_rounding(sections.smoothing, sections.weight)
 
     @classmethod
     def from_config(cls, name: str, entry: Mapping[str, Any] | None) -> "QuantRecipe":
@@ -123,11 +125,19 @@ class QuantRecipe:
         """
         return "simulated" if self.activations else "float"
 
+    def needs(self) -> frozenset[str]:
+        """Names of the statistics that some layer wants: `range` for smoothing and static ranges, and those of its rounding."""
+        wanted: set[str] = set()
+        for sections in self._everywhere:
+            is_static = sections.activation is not None and sections.activation.range == "static"
+            wanted |= {"range"} if sections.smoothing is not None or is_static else set()
+            wanted |= set(roundings()[sections.weight.rounding]) if sections.weight is not None else set()
+        return frozenset(wanted)
+
     @property
     def needs_calibration(self) -> bool:
-        """Whether activation statistics are needed: for smoothing and for static ranges."""
-        smooths = any(sections.smoothing is not None for sections in self._everywhere)
-        return smooths or any(spec.range == "static" for spec in self.activations)
+        """Whether activation statistics are needed at all."""
+        return bool(self.needs())
 
     @property
     def digest(self) -> str:
@@ -140,11 +150,21 @@ class QuantRecipe:
         return [self, *self.layers.overrides]
 
 
-def _check_groups(smoothing: SmoothingSpec | None, activation: ActivationSpec | None) -> None:
+def _check_timestep_groups(smoothing: SmoothingSpec | None, activation: ActivationSpec | None) -> None:
     is_auto = smoothing is not None and smoothing.groups == AUTO
     if is_auto and activation is not None and activation.range == "static":
         raise RecipeError(
             "smoothing.groups",
             "is auto beside a static activation range: timesteps are grouped by what a dynamic range cannot follow, and a "
             "static one follows nothing. Use `range: dynamic`, or give the number of groups.",
+        )
+
+
+def _check_rounding(smoothing: SmoothingSpec | None, weight: WeightSpec | None) -> None:
+    is_simulated = smoothing is not None and smoothing.form == "simulated"
+    if is_simulated and weight is not None and weight.rounding != "nearest":
+        raise RecipeError(
+            "weight.rounding",
+            f"is {weight.rounding} beside `smoothing.form: simulated`, which rounds the weight anew at every timestep, to "
+            "nearest. Use `rounding: nearest`, or `form: stored`.",
         )

@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from audioptq.quantize.recipe.options import RecipeError, check_fields, check_keys, count, number, one_of, read_section
+from audioptq.quantize.rounding import roundings
 
 AUTO = "auto"
 TOLERANCE_BITS = 0.15
@@ -18,25 +19,23 @@ class WeightSpec:
 
     Attributes:
         bits: Width of a stored weight.
-        granularity: Which weights share a scale: all, those of an output channel, or those of an output channel and a
-            group of input channels: `group_size` neighbours, or the parts of a concatenated input.
+        granularity: Which weights share a scale: all, those of an output channel, or those of an output channel and some input
+            channels: `group_size` neighbours (`per_group`), or one of the parts of which the layer's input is concatenated
+            (`per_concat_group`: Q-Diffusion's split shortcut).
         group_size: Input channels in a group, for `per_group`; the last group may be smaller.
-        concat_channels: Sizes of the concatenated parts, for `per_concat_group` (Q-Diffusion's split shortcut).
-        rounding: Rule that maps a weight to an integer.
+        rounding: Rule that maps weights to integers and their scales: a file of `quantize.rounding`.
     """
+
+    GONE: ClassVar = {"concat_channels": "is gone: the model says which channels are concatenated. Remove the key."}
 
     bits: int = one_of(8, 4, 3, 2)
     granularity: str = one_of("per_channel", "per_tensor", "per_group", "per_concat_group", default="per_channel")
     group_size: int | None = count(default=None)
-    concat_channels: tuple[int, ...] | None = None
-    rounding: str = one_of("nearest", default="nearest")
+    rounding: str = one_of(*roundings(), default="nearest")
 
     def __post_init__(self) -> None:
         check_fields(self)
         _belongs(self, "group_size", "granularity", ("per_group",))
-        _belongs(self, "concat_channels", "granularity", ("per_concat_group",))
-        if self.concat_channels is not None:
-            object.__setattr__(self, "concat_channels", _channels(self.concat_channels))
 
 
 @dataclass(frozen=True)
@@ -182,12 +181,6 @@ def _belongs(section: Any, name: str, switch: str, values: tuple[str, ...]) -> N
         raise RecipeError(name, f"is missing: `{switch}: {getattr(section, switch)}` needs it.")
     if is_given and not is_wanted:
         raise RecipeError(name, f"goes only with `{switch}: {' or '.join(values)}`; remove it or change `{switch}`.")
-
-
-def _channels(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list | tuple) or not all(isinstance(size, int) and size >= 1 for size in value):
-        raise RecipeError("concat_channels", f"is {value!r}; it must list the channels of each part.")
-    return tuple(value)
 
 
 def without_none(record: dict[str, Any]) -> dict[str, Any]:
