@@ -23,7 +23,10 @@ if __name__ == "__main__":
         model = open_model(Path(snakemake.input.model[0]).parent, text_encoder).to(best_device())
         model.require_text_encoder()
         settings = SamplerSettings(**params.sampler)
-        stats, activation = calibrate(model, prompts, settings=settings, seed=params.seed, batch_size=params.batch_size)
+        stats, activation = calibrate(
+            model, prompts, settings=settings, seed=params.seed, batch_size=params.batch_size,
+            statistics=params.get("statistics", ("range",)),
+        )  # fmt: skip
         stats.save(output.stats)
         layer = stats.metadata["map_layer"]
         tensors = {"activation": activation, "weight": model.network.get_submodule(layer).weight}

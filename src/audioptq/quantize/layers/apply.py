@@ -125,7 +125,7 @@ def _untouched(name: str, linear: nn.Linear, recipe: QuantRecipe, stats: ActStat
         "sqnr_db": None,
         "smoothing_gap": None,
         "interaction": interaction_share(stats.layers[name].absmax)
-        if stats is not None and name in stats.layers
+        if stats is not None and "absmax" in stats.layers.get(name, {})
         else None,
         "quantized": False,
         "reason": reason,
@@ -136,6 +136,12 @@ def _check_stats(recipe: QuantRecipe, stats: ActStats | None, names: Iterable[st
     if stats is None:
         raise UserError(
             f"Recipe {recipe.name} needs activation statistics (for smoothing or a static range): calibrate first."
+        )
+    lacking = sorted(recipe.needs() - set(stats.statistics))
+    if lacking:
+        raise UserError(
+            f"Recipe {recipe.name} needs the statistics {', '.join(lacking)}, which this calibration did not collect (it has "
+            f"{', '.join(stats.statistics)}): calibrate again."
         )
     missing = [name for name in names if name not in stats.layers]
     if missing:

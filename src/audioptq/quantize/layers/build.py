@@ -1,6 +1,7 @@
 """Makes one quantized layer out of a linear layer, its recipe and its activation ranges."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +85,7 @@ def _stored_weight(
 ) -> dict[str, Tensor]:
     if recipe.keeps_weight or recipe.weight is None:
         return {"weight": weight.clone()}
-    given = None if stats is None else {name: getattr(stats, name) for name in ("absmax", "min", "max")}
+    given: Mapping[str, Tensor] | None = stats
     if table is not None and recipe.is_folded:
         weight = weight * table[0].to(weight.dtype)
         given = {**(given or {}), "smooth_scale": table[0]}
@@ -128,7 +129,7 @@ def _check_fit(weight: Tensor, recipe: LayerRecipe, stats: LayerStats | None) ->
     is_static = recipe.activation is not None and recipe.activation.range == "static"
     if stats is None and (recipe.smoothing is not None or is_static):
         raise UserError("has no activation statistics, which smoothing and static ranges need: calibrate first.")
-    if stats is not None and stats.absmax.shape[1] != in_features:
+    if stats is not None and "absmax" in stats and stats.absmax.shape[1] != in_features:
         raise UserError(
             f"has {in_features} input channels, but its activation statistics have {stats.absmax.shape[1]}: they were "
             "calibrated on another model. Calibrate this one."
