@@ -42,7 +42,7 @@ def quantize_linear(
     weight = linear.weight.detach()
     shape = (linear.out_features, linear.in_features)
     _check_fit(weight, recipe, stats)
-    tensors = {} if stats is None else _from_ranges(weight, recipe, stats)
+    tensors = _from_ranges(weight, recipe, stats) if stats is not None and "absmax" in stats else {}
     recipe = recipe.settled(len(tensors["smooth_scale"])) if recipe.smoothing is not None else recipe
     if linear.bias is not None:
         tensors["bias"] = linear.bias.detach().clone()
