@@ -111,7 +111,7 @@ def test_the_files_of_the_folder_are_the_legal_values(tmp_path):
     (tmp_path / "toy.py").write_text('"""A toy."""\n\nimport no_such_package\n\nNEEDS = ("range", "mean")\n')
     (tmp_path / "helper.py").write_text('"""No rounding."""\n')
     assert roundings(tmp_path) == {"toy": ("range", "mean")}
-    with pytest.raises(UserError, match=r"rounding.*'nearst'.*did you mean `nearest`"):
+    with pytest.raises(UserError, match=r"rounding.*'nearst'.*Did you mean 'nearest'"):
         WeightSpec(8, rounding="nearst")
 
 

@@ -16,7 +16,7 @@ from audioptq.quantize.recipe.specs import (
     SmoothingSpec,
     WeightSpec,
     read_sections,
-    without_none,
+    record_of,
 )
 from audioptq.quantize.rounding import roundings
 
@@ -82,7 +82,7 @@ class QuantRecipe:
 
     def to_config(self) -> dict[str, Any]:
         """The entry that `from_config` reads back to this recipe, defaults spelt out."""
-        entry = without_none(dataclasses.asdict(self))
+        entry = record_of(self)
         del entry["name"]
         entry["layers"] = self.layers.to_config(self.smoothing)
         return entry
@@ -96,7 +96,7 @@ class QuantRecipe:
     def resolved(self, layers: Mapping[str, LayerRecipe]) -> "QuantRecipe":
         """The recipe that says of each of these layers what it became, where calibration decided that.
 
-        Automatic groups of timesteps leave some layers with one static vector: these get overrides of their own.
+        Automatic timestep groups leave some layers with one static vector: these get overrides of their own.
         """
         unlike = {name: layer for name, layer in layers.items() if layer != self.for_layer(name)}
         return dataclasses.replace(self, layers=self.layers.with_layers(unlike)) if unlike else self
@@ -112,18 +112,12 @@ class QuantRecipe:
         return self.activation.bits if self.activation is not None else FLOAT_BITS[self.dtype]
 
     @property
-    def activations(self) -> tuple[ActivationSpec, ...]:
-        """Every activation spec that some layer may get."""
-        specs = [sections.activation for sections in self._everywhere]
-        return tuple(spec for spec in specs if spec is not None)
-
-    @property
     def compute(self) -> str:
         """How the products of quantized layers run: `float`, or `simulated` where quantized activations are floats.
 
         A backend that multiplies integers reports `integer` here.
         """
-        return "simulated" if self.activations else "float"
+        return "simulated" if any(sections.activation is not None for sections in self._everywhere) else "float"
 
     def needs(self) -> frozenset[str]:
         """Names of the statistics that some layer wants: `range` for smoothing and static ranges, and those of its rounding."""
