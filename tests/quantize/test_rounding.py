@@ -87,6 +87,15 @@ def test_mse_takes_the_best_clip_of_every_set(weight, bits, granularity):
         assert (got - exact).square().sum() <= (nearest - exact).square().sum()
 
 
+@pytest.mark.parametrize("granularity", OF_MATRIX)
+def test_mse_of_a_few_channels_at_a_time_is_the_same(weight, granularity, monkeypatch):
+    whole = rounded(weight, "mse", 4, granularity)
+    monkeypatch.setattr("audioptq.quantize.rounding.mse.WEIGHTS_AT_ONCE", 2 * weight.shape[1])
+    parts = rounded(weight, "mse", 4, granularity)
+    assert torch.equal(whole[0], parts[0])
+    assert torch.equal(whole[1], parts[1])
+
+
 def test_mse_gains_where_it_should(weight):
     def error(rounding, bits):
         return (rounded(weight[:3], rounding, bits, "per_channel")[0] - weight[:3]).square().sum().item()
