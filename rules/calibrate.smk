@@ -18,6 +18,7 @@ rule calibrate:
         seed=config["calibration"]["seed"],
         batch_size=config["calibration"]["batch_size"],
         prompts_per_shard=config["calibration"]["prompts_per_shard"],
+        statistics=STATISTICS,
     message:
         "calibrate {wildcards.model}, shard {wildcards.shard}: activation ranges per timestep and input channel"
     script:

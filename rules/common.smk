@@ -42,6 +42,10 @@ DATASET = config["dataset"]
 DOWNLOADS = config["downloads"]
 METRICS = list(PLAN.metrics())
 EMBEDDERS = PLAN.embedders()
+# The report draws the ranges whatever the recipes ask for.
+STATISTICS = sorted(
+    {"range"}.union(*(RECIPES[recipe].needs() for recipe in config["run"]))
+)
 
 # Jobs end with the process that started them, and profiles see no config.
 os.environ.update({DRIVER_VARIABLE: str(os.getpid()), **PLAN.sizes()})

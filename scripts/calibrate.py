@@ -1,6 +1,6 @@
 """Rule calibrate: runs full precision on a shard of the calibration prompts and writes activation statistics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import audioptq.runs.job as job
@@ -23,13 +23,16 @@ def calibrate_shard(
     *,
     seed: int,
     batch_size: int,
+    statistics: Sequence[str],
     stats_path: str,
     map_path: str,
     log: Callable[[str], None],
 ) -> None:
     """Writes the statistics of these prompts, and the map of one layer's activations that the report draws."""
     model.require_text_encoder()
-    stats, activation = calibrate(model, prompts, settings=settings, seed=seed, batch_size=batch_size)
+    stats, activation = calibrate(
+        model, prompts, settings=settings, seed=seed, batch_size=batch_size, statistics=statistics
+    )
     stats.save(stats_path)
     layer = stats.metadata["map_layer"]
     tensors = {"activation": activation, "weight": model.network.get_submodule(layer).weight}
@@ -49,6 +52,7 @@ if __name__ == "__main__":
             SamplerSettings(**params.sampler),
             seed=params.seed,
             batch_size=params.batch_size,
+            statistics=params.statistics,
             stats_path=snakemake.output.stats,
             map_path=snakemake.output.map,
             log=log,

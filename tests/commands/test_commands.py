@@ -237,7 +237,7 @@ def test_mistakes_of_quantizing_are_one_paragraph(folder, tmp_path, refused, mon
     (tmp_path / "bits.yaml").write_text("weight: {bits: 5}\n")
     target = ["-o", "x.safetensors"]
     assert "config.yaml is not here" in refused("quantize", model, "w8", *target)
-    assert "did you mean `w8`" in refused("quantize", model, "w88", *target, *library)
+    assert "Did you mean 'w8'" in refused("quantize", model, "w88", *target, *library)
     assert "needs activation statistics" in refused("quantize", model, "w4a8_sqd", *target, *library)
     assert "holds no captions" in refused("quantize", model, "w8", *target, *library, "--calibrate", "empty.txt")
     assert "no.txt cannot be read" in refused("quantize", model, "w8", *target, *library, "--calibrate", "no.txt")

@@ -38,7 +38,7 @@ def random_statistics(model: AudioModel, settings: SamplerSettings, seed: int) -
         absmax = _absmax(time, channels, generator)
         absmax = absmax[:1].expand_as(absmax).contiguous() if site.reads_prompt_only else absmax
         layers[site.name] = LayerStats(absmax, -absmax, absmax)
-    return ActStats(levels, layers, {"sampler": settings.record(), "seed": seed, "statistics": "random"})
+    return ActStats(levels, layers, {"sampler": settings.record(), "seed": seed})
 
 
 def _absmax(time: Tensor, channels: int, generator: torch.Generator) -> Tensor:

@@ -13,6 +13,8 @@ from audioptq.quantize.recipe.recipe import QuantRecipe
 PACKAGE = Path(__file__).parents[1]
 # Sources of kernels, which no import statement names.
 COMPILED = (".cpp", ".h")
+# A package whose `__init__` imports this may import any module of its folder by name.
+SCANS = "from audioptq.files.literals import files_with"
 
 # Folders whose modules a recipe chooses by name, so that no import statement leads to them.
 CHOSEN_BY_RECIPES = (PACKAGE / "quantize" / "rounding", PACKAGE / "calibrate" / "statistics")
@@ -105,16 +107,18 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _module_files(name: str) -> list[Path]:
-    """Files of `audioptq.a.b`: the module's own, the `__init__` of every package around it, and what is compiled beside these."""
+    """Files of `audioptq.a.b`: the module's own, the `__init__` of every package around it, and what these find beside them."""
     parts = name.split(".")
     if parts[0] != "audioptq":
         return []
     inits = [PACKAGE.joinpath(*parts[1:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
     module = PACKAGE.joinpath(*parts[1:]).with_suffix(".py") if len(parts) > 1 else inits[0]
     found = [path for path in (*inits, module) if path.is_file()]
-    return found + [path for init in inits for path in _compiled_beside(init.parent)]
+    return found + [path for init in inits for path in _found_beside(init)]
 
 
 @cache
-def _compiled_beside(folder: Path) -> tuple[Path, ...]:
-    return tuple(path for path in folder.glob("*") if path.suffix in COMPILED)
+def _found_beside(init: Path) -> tuple[Path, ...]:
+    """What a package uses of its folder that no import names: compiled sources, and modules that it looks for there."""
+    suffixes = (*COMPILED, ".py") if init.is_file() and SCANS in init.read_text(encoding="utf-8") else COMPILED
+    return tuple(path for path in init.parent.glob("*") if path.suffix in suffixes)
