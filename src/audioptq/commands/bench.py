@@ -41,7 +41,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--forms",
         nargs="+",
         metavar="FORM",
-        help="references, recipes, or e.g. w4a8_sqs:integer or w4a8_sqs:compiled (default: all that `run` names)",
+        help="references, recipes, or e.g. w4a8_sqs:integer (default: all that `run` names)",
     )
     parser.add_argument(
         "--recipes", metavar="FILE", help="YAML file whose `recipes` are the library (default: ./config.yaml)"
