@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 from audioptq.calibrate.run import calibrate
 from audioptq.files.artifacts import read_parquet, write_tensors
 from audioptq.machine.device import best_device
-from audioptq.models.stable_audio.adapter import StableAudioModel
-from audioptq.models.stable_audio.files import folder_of
+from audioptq.models.registry import folder_of, open_model
 from audioptq.runs import job
 from audioptq.sampling.sampler import SamplerSettings
 
@@ -21,14 +20,13 @@ if __name__ == "__main__":
         first = int(snakemake.wildcards.shard) * params.prompts_per_shard
         prompts = prompts.iloc[first : first + params.prompts_per_shard]
         text_encoder = folder_of(snakemake.input.get("text_encoder"))
-        config, weights = snakemake.input.model
-        model = StableAudioModel.load(Path(config).parent, text_encoder, weights=weights).to(best_device())
+        model = open_model(Path(snakemake.input.model[0]).parent, text_encoder).to(best_device())
         model.require_text_encoder()
         settings = SamplerSettings(**params.sampler)
         stats, activation = calibrate(model, prompts, settings=settings, seed=params.seed, batch_size=params.batch_size)
         stats.save(output.stats)
         layer = stats.metadata["map_layer"]
         tensors = {"activation": activation, "weight": model.network.get_submodule(layer).weight}
-        record = {"layer": layer, "sigma": stats.metadata["map_sigma"], "step": settings.steps // 2}
+        record = {"layer": layer, "level": stats.metadata["map_level"], "step": settings.steps // 2}
         write_tensors(output.map, tensors, {**record, "n_steps": settings.steps, "alpha": 0.5})
         log(f"{len(prompts)} prompts; observing took {stats.metadata['overhead']:.1%} of the time of generating")

@@ -85,13 +85,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     from audioptq.generate.compute import use_compute
-    from audioptq.generate.load import load_generator
+    from audioptq.generate.load import open_generator
     from audioptq.machine.memory import freed_is_kept
     from audioptq.quantize.integer import summary, use_integer
 
     peaks, started = Peaks(), time.monotonic()
     peaks.enter("loading")
-    model, recipe = load_generator(options.weights, options.text_encoder)
+    opened = open_generator(options.weights, options.text_encoder)
+    model, recipe = opened.model, opened.recipe
     if options.compute == "integer":
         peaks.enter("integer compute")
         line = (

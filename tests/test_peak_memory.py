@@ -16,7 +16,7 @@ def test_every_stage_has_a_peak(tiny_model, tmp_path, compute):
     model = type(tiny_model)(tiny_model.config)
     model.network.load_state_dict(tiny_model.network.state_dict())
     recipe = QuantRecipe.from_config("w4a8", {"weight": {"bits": 4}, "activation": {"bits": 8}})
-    quantize_model(model.network, recipe, None, model.quantizable_layers())
+    quantize_model(model.network, recipe, None, model.sites())
     path = tmp_path / "weights.safetensors"
     metadata = {"model_config": model.config}
     save_quantized(path, model.network, recipe, components=model.components, metadata=metadata)

@@ -1,7 +1,7 @@
 """The noise levels of a denoising schedule, in the terms of the model's objective."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from audioptq.errors import UserError
@@ -27,7 +27,10 @@ class NoiseLevels:
     """
 
     objective: str
-    values: tuple[float, ...]
+    values: Sequence[float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(float(level) for level in self.values))
 
     def __len__(self) -> int:
         return len(self.values)

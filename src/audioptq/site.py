@@ -1,5 +1,6 @@
 """What a model says of each of its layers that can be quantized."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 KINDS = ("linear", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d")
@@ -47,3 +48,8 @@ class Site:
     def part_sizes(self) -> tuple[int, ...]:
         """Channels of each part; empty for an input of one piece."""
         return tuple(part.size for part in self.parts)
+
+
+def linear_sites(names: Iterable[str]) -> list[Site]:
+    """Plain linear layers under these names."""
+    return [Site(name, "linear") for name in names]

@@ -6,8 +6,10 @@ from torch import nn
 
 from audioptq.calibrate.observer import ActObserver
 from audioptq.errors import UserError
+from audioptq.noise_levels import NoiseLevels
 
 SIGMAS = torch.tensor([80.0, 9.0, 1.0])
+LEVELS = NoiseLevels("v", SIGMAS.tolist())
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def passes(network, observer, n_batches=3):
     seen = {}
     for batch in range(n_batches):
         for row, sigma in enumerate(SIGMAS.tolist()):
-            observer.set_sigma(sigma)
+            observer.set_level(sigma)
             x = sigma**0.5 * torch.randn(batch + 1, 6, 5) + 0.3 * row
             hidden = network["a"](x)
             network["b"](hidden)
@@ -31,10 +33,10 @@ def passes(network, observer, n_batches=3):
 
 
 def test_ranges_equal_those_over_all_stored_activations(network):
-    observer = ActObserver(network, ["a", "b"], SIGMAS)
+    observer = ActObserver(network, ["a", "b"], LEVELS)
     seen = passes(network, observer)
     stats = observer.act_stats()
-    assert torch.equal(stats.sigmas, SIGMAS)
+    assert stats.levels == LEVELS
     assert set(stats.layers) == {"a", "b"}
     for (layer, row), activations in seen.items():
         every = torch.cat(activations)
@@ -45,7 +47,7 @@ def test_ranges_equal_those_over_all_stored_activations(network):
 
 def test_memory_does_not_grow_with_the_number_of_batches(network):
     def held(n_batches):
-        observer = ActObserver(network, ["a", "b"], SIGMAS, "a", 1)
+        observer = ActObserver(network, ["a", "b"], LEVELS, "a", 1)
         passes(network, observer, n_batches)
         tensors = [tensor for pair in observer._ranges.values() for tensor in pair] + [observer.activation_map]
         assert not any(tensor.requires_grad for tensor in tensors)  # a graph would keep every activation alive
@@ -55,16 +57,16 @@ def test_memory_does_not_grow_with_the_number_of_batches(network):
 
 
 def test_the_map_is_the_first_clips_whole_input_at_its_step(network):
-    observer = ActObserver(network, ["a", "b"], SIGMAS, "b", 2)
+    observer = ActObserver(network, ["a", "b"], LEVELS, "b", 2)
     seen = passes(network, observer)
     assert torch.equal(observer.activation_map, seen["b", 2][0][:6])
 
 
 def test_the_order_of_levels_does_not_matter(network):
-    observer = ActObserver(network, ["a"], SIGMAS)
+    observer = ActObserver(network, ["a"], LEVELS)
     x = torch.randn(2, 5)
     for sigma, scale in ((1.0, 3.0), (80.0, 1.0), (9.0, 2.0)):
-        observer.set_sigma(sigma)
+        observer.set_level(sigma)
         network["a"](scale * x)
     expected = torch.stack([scale * x.abs().amax(0) for scale in (1.0, 2.0, 3.0)])
     torch.testing.assert_close(observer.act_stats().layers["a"].absmax, expected)
@@ -72,16 +74,16 @@ def test_the_order_of_levels_does_not_matter(network):
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, 30.0, 80.2, float("inf"), float("nan")])
 def test_a_level_outside_the_schedule_is_refused(network, sigma):
-    observer = ActObserver(network, ["a"], SIGMAS)
+    observer = ActObserver(network, ["a"], LEVELS)
     with pytest.raises(UserError, match="which the calibration's schedule does not have"):
-        observer.set_sigma(sigma)
+        observer.set_level(sigma)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_values_that_are_not_finite_are_refused_and_the_layer_named(network, value):
-    observer = ActObserver(network, ["a", "b"], SIGMAS)
+    observer = ActObserver(network, ["a", "b"], LEVELS)
     passes(network, observer)
-    observer.set_sigma(9.0)
+    observer.set_level(9.0)
     network["a"](torch.tensor([[0.0, 1.0, value, 2.0, 3.0]]))
     passes(network, observer)
     with pytest.raises(UserError, match=r"layer a .* not finite"):
@@ -89,14 +91,14 @@ def test_values_that_are_not_finite_are_refused_and_the_layer_named(network, val
 
 
 def test_a_layer_that_is_never_reached_is_named(network):
-    observer = ActObserver(network, ["a", "c"], SIGMAS)
+    observer = ActObserver(network, ["a", "c"], LEVELS)
     passes(network, observer)
     with pytest.raises(UserError, match="never reached layer c"):
         observer.act_stats()
 
 
 def test_closing_takes_every_hook_off(network):
-    observer = ActObserver(network, ["a", "b"], SIGMAS)
+    observer = ActObserver(network, ["a", "b"], LEVELS)
     passes(network, observer)
     before = observer.act_stats().layers["a"].absmax.clone()
     observer.close()

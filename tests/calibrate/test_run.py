@@ -27,8 +27,8 @@ def made(run):
 
 def test_every_layer_has_a_row_per_step_and_a_column_per_input(made, tiny_model, make_settings):
     stats, _ = made
-    assert list(stats.layers) == tiny_model.quantizable_layers()
-    assert torch.equal(stats.sigmas, make_settings().sigmas()[:-1])
+    assert list(stats.layers) == [site.name for site in tiny_model.sites()]
+    assert stats.levels == make_settings().levels()
     for name, layer in stats.layers.items():
         width = tiny_model.network.get_submodule(name).in_features
         assert {getattr(layer, kind).shape for kind in RANGES} == {(4, width)}
@@ -47,9 +47,9 @@ def test_both_halves_of_the_guidance_are_seen(run, tiny_model):
     captured = {}
     for cfg_scale in (1.0, 3.0):
         rows = []
-        hook = tiny_model.network.get_submodule(tiny_model.quantizable_layers()[3]).register_forward_pre_hook(
-            lambda _module, args, rows=rows: rows.append(len(args[0]))
-        )
+        hook = tiny_model.network.get_submodule(
+            [site.name for site in tiny_model.sites()][3]
+        ).register_forward_pre_hook(lambda _module, args, rows=rows: rows.append(len(args[0])))
         captured[cfg_scale] = run(cfg_scale=cfg_scale, steps=2)[0]
         hook.remove()
         assert set(rows) == ({3, 2} if cfg_scale == 1 else {6, 4})
@@ -88,7 +88,7 @@ def test_metadata_say_how_it_was_made(made, make_settings, tiny_prompts):
     assert metadata["seed"] == 2
     assert metadata["overhead"] > 0
     assert metadata["map_layer"] == "model.model.transformer.layers.1.self_attn.to_qkv"
-    assert metadata["map_sigma"] == pytest.approx(float(make_settings().sigmas()[2]))
+    assert metadata["map_level"] == make_settings().levels().values[2]
     layer = stats.layers[metadata["map_layer"]]
     assert activation.shape[1] == 128
     assert (activation.abs().amax(0) <= layer.absmax[2]).all()
@@ -122,7 +122,7 @@ def test_the_file_gives_everything_back(made, tmp_path):
     stats.save(tmp_path / "stats.safetensors")
     loaded = ActStats.load(tmp_path / "stats.safetensors")
     assert loaded.metadata == stats.metadata
-    assert torch.equal(loaded.sigmas, stats.sigmas)
+    assert loaded.levels == stats.levels
     assert set(loaded.layers) == set(stats.layers)
     for name, layer in stats.layers.items():
         assert all(torch.equal(getattr(layer, kind), getattr(loaded.layers[name], kind)) for kind in RANGES)
@@ -134,7 +134,7 @@ LAYER = "model.model.transformer.layers.0.ff.ff.2"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors: tensors.pop("sigmas"), "no `sigmas`"),
+        (lambda tensors: tensors.pop("levels"), "no `levels`"),
         (lambda tensors: tensors.pop(f"{LAYER}.min"), f"layer {LAYER} lacks"),
         (lambda tensors: tensors.update({f"{LAYER}.max": torch.zeros(3, 512)}), f"layer {LAYER} lacks"),
         (lambda tensors: tensors.update({f"{LAYER}.max": torch.zeros(4)}), f"layer {LAYER} lacks"),
@@ -153,6 +153,6 @@ def test_files_that_are_incomplete_are_named(made, tmp_path, change, message):
 
 
 def test_a_file_without_layers_is_named(tmp_path):
-    write_tensors(tmp_path / "stats.safetensors", {"sigmas": torch.ones(2)}, {})
+    write_tensors(tmp_path / "stats.safetensors", {"levels": torch.ones(2)}, {})
     with pytest.raises(DamagedArtifactError, match="no layers"):
         ActStats.load(tmp_path / "stats.safetensors")

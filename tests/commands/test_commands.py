@@ -73,7 +73,7 @@ def test_a_quantized_file_records_how_it_was_made(folder, capsys):
     assert sum(described["parts"].values()) + described["header_bytes"] == described["bytes"]
     assert described["record"]["model"] == "tiny"
     assert described["record"]["sampler"] == DEFAULT_SAMPLER.record() | {"steps": 4, "sigma_max": 80.0}
-    assert len(described["record"]["sigmas"]) == 4
+    assert len(described["record"]["levels"]) == 4
     assert described["verified"] is True
     layers = {layer["name"].removeprefix("model.model.transformer.layers."): layer for layer in described["layers"]}
     assert len(layers) == 14

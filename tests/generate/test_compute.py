@@ -55,9 +55,9 @@ def calibrated(mini, make_settings):
 def quantized(mini, calibrated):
     def make(name):
         model, recipe = copy.deepcopy(mini), QuantRecipe.from_config(name, ENTRIES[name])
-        clock, _ = quantize_model(model.network, recipe, calibrated[0], model.quantizable_layers())
+        clock, _ = quantize_model(model.network, recipe, calibrated[0], model.sites())
         if clock is not None:
-            model.add_step_listener(clock.set_sigma)
+            model.add_step_listener(clock.set_level)
         return model, recipe
 
     return make
@@ -191,7 +191,7 @@ def test_a_model_in_part_on_integers_is_not_called_integer(mini, monkeypatch):
         "layers": {"overrides": {"*.to_out": {"activation": None}}},
     }
     recipe = QuantRecipe.from_config("mixed", entry)
-    quantize_model(model.network, recipe, None, model.quantizable_layers())
+    quantize_model(model.network, recipe, None, model.sites())
     said, backends, line = use_compute(model.network, recipe, "integer")
     assert said == "simulated"
     assert 0 < len(backends) < len(quantized_layers(model))

@@ -10,7 +10,7 @@ import torch
 from audioptq.calibrate.run import calibrate
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.files.artifacts import read_tensor_metadata, write_tensors
-from audioptq.generate.load import load_generator
+from audioptq.generate.load import open_generator
 from audioptq.machine import memory
 from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.quantize import QuantRecipe, load_quantized, quantize_model, save_quantized
@@ -41,9 +41,9 @@ def saved(tiny_model, tiny_prompts, make_settings, tmp_path):
         model.network.load_state_dict(tiny_model.network.state_dict())
         recipe = QuantRecipe.from_config(name, entry)
         stats, _ = calibrate(tiny_model, tiny_prompts[:2], settings=make_settings(), seed=0, batch_size=2)
-        clock, _ = quantize_model(model.network, recipe, stats, model.quantizable_layers())
+        clock, _ = quantize_model(model.network, recipe, stats, model.sites())
         if clock is not None:
-            model.add_step_listener(clock.set_sigma)
+            model.add_step_listener(clock.set_level)
         path = tmp_path / f"{name}.safetensors"
         save_quantized(
             path, model.network, recipe, components=model.components, metadata={"model_config": model.config}
@@ -54,14 +54,16 @@ def saved(tiny_model, tiny_prompts, make_settings, tmp_path):
 
 
 def test_full_precision_comes_back_exactly(saved, tiny_model, latents):
-    loaded, recipe = load_generator(saved("fp32", {})[0])
+    opened = open_generator(saved("fp32", {})[0])
+    loaded, recipe = opened.model, opened.recipe
     assert recipe.name == "fp32"
     assert torch.equal(latents(loaded), latents(tiny_model))
 
 
 def test_a_timestep_recipe_follows_the_sampler_after_loading(saved, tiny_model, latents):
     path, made = saved("w4a8_sqd", TIMESTEP)
-    loaded, recipe = load_generator(path)
+    opened = open_generator(path)
+    loaded, recipe = opened.model, opened.recipe
     assert recipe.name == "w4a8_sqd"
     ours = latents(loaded)
     assert torch.equal(ours, latents(made))
@@ -76,8 +78,9 @@ def test_the_lean_loader_gives_what_an_ordinary_one_gives(saved, latents, entry)
     ordinary = StableAudioModel(read_tensor_metadata(path)["model_config"])
     clock, _ = load_quantized(path, ordinary.network)
     if clock is not None:
-        ordinary.add_step_listener(clock.set_sigma)
-    lean, _ = load_generator(path)
+        ordinary.add_step_listener(clock.set_level)
+    opened = open_generator(path)
+    lean = opened.model
     theirs = dict(ordinary.network.named_buffers())
     for name, buffer in lean.network.named_buffers():  # also those that no state dict holds
         if not name.startswith("pretransform.") or buffer.dtype == theirs[name].dtype:
@@ -93,7 +96,8 @@ def test_the_lean_loader_gives_what_an_ordinary_one_gives(saved, latents, entry)
 
 def test_the_autoencoder_stays_in_the_file_until_it_decodes(saved):
     path, _ = saved("w4a8_sqd", TIMESTEP)
-    lean, _ = load_generator(path)
+    opened = open_generator(path)
+    lean = opened.model
     assert lean.network.pretransform.basis.dtype == torch.float16
     foretold = lean.pretransform_bytes()
     content = path.read_bytes()
@@ -105,7 +109,7 @@ def test_the_autoencoder_stays_in_the_file_until_it_decodes(saved):
     assert foretold == sum(tensor.nbytes for tensor in lean.network.pretransform.state_dict().values()) > 0
     lean.network.pretransform.basis.mul_(2)  # no tensor of inference mode, which could not be changed here
     path.write_bytes(content)
-    assert torch.equal(load_generator(path)[0].network.pretransform.mean.float(), lean.network.pretransform.mean)
+    assert torch.equal(open_generator(path).model.network.pretransform.mean.float(), lean.network.pretransform.mean)
 
 
 @pytest.mark.slow
@@ -118,17 +122,17 @@ def test_the_peak_of_loading_is_about_the_file(tiny_config, tmp_path):
     }  # fmt: skip
     model = StableAudioModel(config)
     recipe = QuantRecipe.from_config("w8", {"weight": {"bits": 8}})
-    quantize_model(model.network, recipe, None, model.quantizable_layers())
+    quantize_model(model.network, recipe, None, model.sites())
     path = tmp_path / "w8.safetensors"
     metadata = {"model_config": config}
     size = save_quantized(path, model.network, recipe, components=model.components, metadata=metadata)
     code = (
         "import re, sys\n"
-        "from audioptq.generate.load import load_generator\n"
+        "from audioptq.generate.load import open_generator\n"
         "from audioptq.models.stable_audio.adapter import StableAudioModel\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024\n"
         "before = peak()\n"
-        "model, _ = load_generator(sys.argv[1])\n"
+        "model = open_generator(sys.argv[1]).model\n"
         "print(peak() - before)\n"
     )
     environment = {"PYTHONPATH": ":".join(sys.path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -140,7 +144,8 @@ def test_the_peak_of_loading_is_about_the_file(tiny_config, tmp_path):
 
 @pytest.mark.parametrize("entry", [{}, TIMESTEP], ids=["fp32", "w4a8_sqd"])
 def test_a_loaded_model_keeps_the_prompts_keys_and_sounds_the_same(saved, tiny_model, latents, entry):
-    loaded, _ = load_generator(saved("recipe", entry)[0])
+    opened = open_generator(saved("recipe", entry)[0])
+    loaded = opened.model
     assert loaded.once.is_on
     assert not tiny_model.once.is_on  # on which calibration observed every pass
     ours = latents(loaded)
@@ -149,7 +154,8 @@ def test_a_loaded_model_keeps_the_prompts_keys_and_sounds_the_same(saved, tiny_m
 
 
 def test_another_schedule_than_calibrations_is_refused_before_the_first_step(saved, latents):
-    loaded, _ = load_generator(saved("w4a8_sqd", TIMESTEP)[0])
+    opened = open_generator(saved("w4a8_sqd", TIMESTEP)[0])
+    loaded = opened.model
     heard = []
     loaded.add_step_listener(heard.append)
     with pytest.raises(UserError, match="another schedule") as caught:
@@ -172,13 +178,13 @@ def test_too_little_memory_is_said_before_any_is_taken(saved, tmp_path, monkeypa
     with pytest.raises(
         UserError, match=r"its tensors.*float32.*what decodes.*activations of 3 .*1\.0 MB are available"
     ) as caught:
-        load_generator(path, batch_size=3)
+        open_generator(path, batch_size=3)
     assert str(path) in str(caught.value)
     (tmp_path / "memory.max").write_text("5000000\n")  # a container's limit counts where it is lower
     (tmp_path / "memory.current").write_text("4900000\n")
     (tmp_path / "memory.stat").write_text("active_file 300000\ninactive_file 100000\n")
     with pytest.raises(UserError, match=r"0\.5 MB are available"):
-        load_generator(path)
+        open_generator(path)
 
 
 def test_a_flipped_bit_in_the_configuration_is_damage_and_no_mistake_of_the_users(saved):
@@ -186,25 +192,25 @@ def test_a_flipped_bit_in_the_configuration_is_damage_and_no_mistake_of_the_user
     content = path.read_bytes()
     path.write_bytes(content.replace(b"diffusion_cond", b"diffusion_conf", 1))
     with pytest.raises(DamagedArtifactError, match="do not match the digest"):
-        load_generator(path)
+        open_generator(path)
 
 
 def test_the_text_encoders_dtype_is_kept_and_refused_without_a_t5(saved):
     with pytest.raises(UserError, match=r"`text_dtype` is float32, but this model has no T5"):
-        load_generator(saved("fp32_text", {"text_dtype": "float32"})[0])
+        open_generator(saved("fp32_text", {"text_dtype": "float32"})[0])
 
 
 def test_files_that_are_no_quantized_model_are_named(tmp_path):
     path = tmp_path / "weights.safetensors"
     with pytest.raises(DamagedArtifactError, match=r"weights\.safetensors"):
-        load_generator(path)
+        open_generator(path)
     write_tensors(path, {"a": torch.ones(1)}, {"recipe": {}})
     with pytest.raises(DamagedArtifactError, match="it is no quantized model of audioptq"):
-        load_generator(path)
+        open_generator(path)
 
 
 def test_a_quantized_module_without_its_configuration_is_named(tiny_model, tmp_path):
     path = tmp_path / "weights.safetensors"
     save_quantized(path, tiny_model.network, QuantRecipe("fp32"), components={}, metadata={})
     with pytest.raises(DamagedArtifactError, match=rf"{re.escape(str(path))}.*does not hold a model's configuration"):
-        load_generator(path)
+        open_generator(path)

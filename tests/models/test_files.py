@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.files.artifacts import write_json, write_tensors
+from audioptq.models.registry import folder_of
 from audioptq.models.stable_audio.adapter import StableAudioModel
-from audioptq.models.stable_audio.files import folder_of, load_weights, read_model_config, tensor_shapes, weights_file
+from audioptq.models.stable_audio.files import load_weights, read_model_config, tensor_shapes, weights_file
 from audioptq.models.stable_audio.sites import block_linears
 
 NAME = "model.model.preprocess_conv.weight"

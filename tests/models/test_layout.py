@@ -10,7 +10,7 @@ def test_the_header_names_the_layers_of_the_network(tiny_model, tmp_path):
     from audioptq.files.artifacts import write_tensors
 
     write_tensors(tmp_path / "model.safetensors", tiny_model.network.state_dict(), {})
-    assert sorted(block_linears(tmp_path / "model.safetensors")) == sorted(tiny_model.quantizable_layers())
+    assert sorted(block_linears(tmp_path / "model.safetensors")) == sorted([site.name for site in tiny_model.sites()])
 
 
 def test_a_damaged_file_is_named(tmp_path):

@@ -6,7 +6,7 @@ import torch
 
 from audioptq.audio.clips import read_clip
 from audioptq.calibrate.run import calibrate
-from audioptq.generate.load import load_generator
+from audioptq.generate.load import open_generator
 from audioptq.generate.shard import GenerationSettings, generate_shard
 from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.models.stable_audio.build import build_network
@@ -104,11 +104,12 @@ def test_a_recipe_goes_the_whole_way_to_ten_seconds_of_stereo(published, model, 
     assert activation.shape == (1 + model.latent_shape[1], 64)
     recipe = QuantRecipe.from_config("w8a8_sqd", SQD)
     fresh = StableAudioModel.load(published / "model")  # no T5 is needed to quantize
-    _, layers = quantize_model(fresh.network, recipe, stats, fresh.quantizable_layers())
+    _, layers = quantize_model(fresh.network, recipe, stats, fresh.sites())
     assert layers["quantized"].all()
     path = tmp_path / "weights.safetensors"
     save_quantized(path, fresh.network, recipe, components=fresh.components, metadata={"model_config": fresh.config})
-    loaded, _ = load_generator(path, published / "t5")
+    opened = open_generator(path, published / "t5")
+    loaded = opened.model
     manifest, _ = generate_shard(
         loaded, prompts, GenerationSettings(settings, 1, 2, 16, {}), clips_dir=tmp_path / "clips", shard="shard"
     )

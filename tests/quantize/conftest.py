@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from audioptq.calibrate.act_stats import ActStats, LayerStats
+from audioptq.noise_levels import NoiseLevels
 
 WIDTH = 24
 TIMESTEPS = 6
@@ -145,7 +146,7 @@ def outlier_stats(model: nn.Module, seed: int = 0) -> ActStats:
         absmax = 2.0 ** torch.randn(TIMESTEPS, channels, generator=generator) * torch.linspace(1, 4, TIMESTEPS)[:, None]
         absmax[:, :2] *= 20
         layers[name] = LayerStats(absmax, -absmax, 0.5 * absmax)
-    return ActStats(torch.logspace(2, -0.5, TIMESTEPS), layers)
+    return ActStats(NoiseLevels("v", torch.logspace(2, -0.5, TIMESTEPS).tolist()), layers)
 
 
 @pytest.fixture

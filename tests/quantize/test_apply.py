@@ -5,6 +5,7 @@ from torch import nn
 from audioptq.calibrate.act_stats import ActStats, LayerStats
 from audioptq.errors import UserError
 from audioptq.quantize import CastLinear, QuantLinear, QuantRecipe, quantize_model, select_layers
+from audioptq.site import linear_sites
 
 COLUMNS = [
     "layer", "in_features", "out_features", "weight_bits", "act_bits", "granularity", "smoothing", "rows", "rank",
@@ -19,10 +20,12 @@ def recipe_of(**entry) -> QuantRecipe:
 
 def test_the_table_has_a_row_per_candidate(model, candidates, stats):
     originals = {name: model.get_submodule(name).weight.clone() for name in candidates}
-    clock, table = quantize_model(model, recipe_of(**SQD, layers={"exclude": ["*.out"]}), stats, candidates)
+    clock, table = quantize_model(
+        model, recipe_of(**SQD, layers={"exclude": ["*.out"]}), stats, linear_sites(candidates)
+    )
     assert list(table) == COLUMNS
     assert table["layer"].tolist() == candidates
-    assert clock.sigmas == pytest.approx(stats.sigmas.tolist())
+    assert clock.levels.values == pytest.approx(stats.levels.values)
     for row in table.itertuples():
         layer = model.get_submodule(row.layer)
         assert (row.out_features, row.in_features) == tuple(originals[row.layer].shape)
@@ -45,7 +48,7 @@ def test_more_bits_keep_the_weight_better(model, candidates):
     sqnr = []
     for bits in (2, 3, 4, 8):
         torch.manual_seed(1)
-        _, table = quantize_model(type(model)(), recipe_of(weight={"bits": bits}), None, candidates)
+        _, table = quantize_model(type(model)(), recipe_of(weight={"bits": bits}), None, linear_sites(candidates))
         sqnr.append(table["sqnr_db"].mean())
     assert sqnr == sorted(sqnr)
     # 20 log10(127 / 7): the error of a uniform quantizer is proportional to its step.
@@ -54,7 +57,7 @@ def test_more_bits_keep_the_weight_better(model, candidates):
 
 def test_full_precision_changes_nothing(model, candidates, x):
     before = model(x)
-    clock, table = quantize_model(model, QuantRecipe("fp32"), None, candidates)
+    clock, table = quantize_model(model, QuantRecipe("fp32"), None, linear_sites(candidates))
     assert torch.equal(model(x), before)
     assert clock is None
     assert not table["quantized"].any()
@@ -65,7 +68,7 @@ def test_full_precision_changes_nothing(model, candidates, x):
 def test_bfloat16_casts_the_chosen_layers_and_no_other(model, candidates, x):
     before = model(x)
     recipe = recipe_of(dtype="bfloat16", layers={"exclude": ["*.qkv"]})
-    _, table = quantize_model(model, recipe, None, candidates)
+    _, table = quantize_model(model, recipe, None, linear_sites(candidates))
     kinds = {name: type(model.get_submodule(name)) for name in candidates}
     assert all(kind is (nn.Linear if name.endswith("qkv") else CastLinear) for name, kind in kinds.items())
     assert type(model.conditioner) is nn.Linear
@@ -81,7 +84,7 @@ def test_bfloat16_casts_the_chosen_layers_and_no_other(model, candidates, x):
 
 
 def test_the_rest_is_rounded_to_what_its_file_will_hold(model, candidates):
-    quantize_model(model, recipe_of(weight={"bits": 8}), None, candidates)
+    quantize_model(model, recipe_of(weight={"bits": 8}), None, linear_sites(candidates))
     norm, powers = model.denoiser["blocks"][0].norm.weight, model.pretransform.powers
     assert torch.equal(norm, norm.half().float())
     assert torch.equal(powers, torch.logspace(0, 9, 10))  # float16 cannot hold a thousand millions
@@ -100,7 +103,12 @@ def test_selection_keeps_the_order_of_candidates(model, candidates):
 def test_a_glob_that_matches_nothing_is_a_mistake(model, candidates, kind):
     globs = {"*.qvk": {"weight": {"bits": 8}}} if kind == "overrides" else ["*.qvk"]
     with pytest.raises(UserError) as caught:
-        quantize_model(model, recipe_of(weight={"bits": 4}, layers={kind: globs}), None, candidates)
+        quantize_model(
+            model,
+            recipe_of(weight={"bits": 4}, layers={kind: globs}),
+            None,
+            linear_sites(candidates),
+        )
     text = str(caught.value)
     assert f"recipes.mine.layers.{kind}" in text
     assert "`*.qvk`" in text
@@ -111,18 +119,18 @@ def test_a_glob_that_matches_nothing_is_a_mistake(model, candidates, kind):
 def test_missing_or_foreign_statistics_are_a_mistake(model, candidates, stats):
     recipe = recipe_of(weight={"bits": 8}, smoothing={"kind": "timestep"})
     with pytest.raises(UserError, match=r"mine needs activation statistics.*calibrate"):
-        quantize_model(model, recipe, None, candidates)
-    partial = ActStats(stats.sigmas, {name: stats.layers[name] for name in candidates[1:]})
+        quantize_model(model, recipe, None, linear_sites(candidates))
+    partial = ActStats(stats.levels, {name: stats.layers[name] for name in candidates[1:]})
     with pytest.raises(UserError, match=rf"lack 1 of the chosen layers, for example {candidates[0]}"):
-        quantize_model(model, recipe, partial, candidates)
-    absmax = torch.ones(len(stats.sigmas), 3)
-    foreign = ActStats(stats.sigmas, {name: LayerStats(absmax, absmax, absmax) for name in candidates})
+        quantize_model(model, recipe, partial, linear_sites(candidates))
+    absmax = torch.ones(len(stats.levels), 3)
+    foreign = ActStats(stats.levels, {name: LayerStats(absmax, absmax, absmax) for name in candidates})
     with pytest.raises(UserError, match=rf"mine: layer {candidates[0]} has 24 input channels"):
-        quantize_model(model, recipe, foreign, candidates)
+        quantize_model(model, recipe, foreign, linear_sites(candidates))
 
 
 def test_statistics_that_a_recipe_does_not_need_are_only_reported(model, candidates, stats):
-    clock, table = quantize_model(model, recipe_of(weight={"bits": 8}), stats, candidates)
+    clock, table = quantize_model(model, recipe_of(weight={"bits": 8}), stats, linear_sites(candidates))
     assert clock is None
     assert table["interaction"].notna().all()
 
@@ -137,6 +145,6 @@ def test_statistics_that_a_recipe_does_not_need_are_only_reported(model, candida
     ids=["static_range", "static_smoothing", "timestep"],
 )
 def test_a_calibrated_model_refuses_another_schedule(model, candidates, stats, entry):
-    clock, _ = quantize_model(model, recipe_of(**entry), stats, candidates)
+    clock, _ = quantize_model(model, recipe_of(**entry), stats, linear_sites(candidates))
     with pytest.raises(UserError, match="another schedule"):
-        clock.set_sigma(3.21)
+        clock.set_level(3.21)

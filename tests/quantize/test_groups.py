@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from audioptq.calibrate.act_stats import ActStats, LayerStats
 from audioptq.errors import UserError
+from audioptq.noise_levels import NoiseLevels
 from audioptq.quantize import (
     QuantLinear,
     QuantRecipe,
@@ -24,6 +25,7 @@ from audioptq.quantize.arithmetic.timestep_groups import choose_groups, smoothin
 from audioptq.quantize.integer import IntegerLinear, use_integer
 from audioptq.quantize.layers.diagnostics import interaction_share, rows_of_timesteps
 from audioptq.quantize.layers.layer_tensors import BUFFERS
+from audioptq.site import linear_sites
 
 # Of logarithms of order 10 in float64, summed over thousands of terms and subtracted.
 ROUNDING = 1e-6
@@ -187,7 +189,7 @@ def mixed_stats(model, candidates):
             logs += (torch.arange(6) >= 2).double()[:, None] * normal(1, channels, seed=90 + index).sign()
         absmax = (2 + logs).exp2().float()
         layers[name] = LayerStats(absmax, -absmax, absmax)
-    return ActStats(torch.logspace(2, -0.5, 6), layers)
+    return ActStats(NoiseLevels("v", torch.logspace(2, -0.5, 6).tolist()), layers)
 
 
 def entry_of(weight_bits=4, **sections):
@@ -195,7 +197,7 @@ def entry_of(weight_bits=4, **sections):
 
 
 def test_the_table_says_what_each_layer_came_out_as(model, candidates, mixed_stats):
-    _, table = quantize_model(model, QuantRecipe.from_config("r", entry_of()), mixed_stats, candidates)
+    _, table = quantize_model(model, QuantRecipe.from_config("r", entry_of()), mixed_stats, linear_sites(candidates))
     is_grouped = table["layer"].str.contains(".ff.", regex=False)
     assert (table["rows"] == is_grouped.map({True: 2, False: 1})).all()
     assert (table["smoothing"] == is_grouped.map({True: "grouped", False: "static"})).all()
@@ -212,7 +214,7 @@ def test_a_mixed_model_survives_its_file(model, candidates, mixed_stats, compone
     }
     recipe = QuantRecipe.from_config("sqg", entry_of(weight_bits, layers={"overrides": overrides}))
     fresh = type(model)()
-    clock, _ = quantize_model(model, recipe, mixed_stats, candidates)
+    clock, _ = quantize_model(model, recipe, mixed_stats, linear_sites(candidates))
     kinds = {name: model.get_submodule(name).recipe.smoothing.kind for name in candidates}
     assert {name for name in kinds if kinds[name] == "grouped"} == {
         name for name in candidates if ".ff." in name and name != "denoiser.blocks.1.ff.2"
@@ -227,9 +229,9 @@ def test_a_mixed_model_survives_its_file(model, candidates, mixed_stats, compone
         for buffer in BUFFERS:
             one, other = getattr(layer, buffer), getattr(again, buffer)
             assert (one is None) == (other is None)
-    for sigma in clock.sigmas:
-        clock.set_sigma(sigma)
-        loaded_clock.set_sigma(sigma)
+    for sigma in clock.levels.values:
+        clock.set_level(sigma)
+        loaded_clock.set_level(sigma)
         # The rest is stored in float16.
         torch.testing.assert_close(fresh(x), model(x), rtol=5e-3, atol=5e-3)
 
@@ -243,7 +245,7 @@ def test_a_file_is_the_same_whether_layers_are_static_by_choice_or_by_recipe(
     for recipe in (static, lax):
         torch.manual_seed(1)
         fresh = type(model)()
-        quantize_model(fresh, recipe, stats, candidates)
+        quantize_model(fresh, recipe, stats, linear_sites(candidates))
         size = save_quantized(tmp_path / "w.safetensors", fresh, recipe, components=components, metadata={})
         parts.append({name: size["parts"][name] for name in size["parts"] if name != "header"})
     assert parts[0] == parts[1]
@@ -251,11 +253,16 @@ def test_a_file_is_the_same_whether_layers_are_static_by_choice_or_by_recipe(
 
 @pytest.mark.parametrize("weight_bits", [8, 4])
 def test_a_mixed_model_on_integers_computes_what_it_simulates(model, candidates, mixed_stats, weight_bits):
-    clock, _ = quantize_model(model, QuantRecipe.from_config("r", entry_of(weight_bits)), mixed_stats, candidates)
+    clock, _ = quantize_model(
+        model,
+        QuantRecipe.from_config("r", entry_of(weight_bits)),
+        mixed_stats,
+        linear_sites(candidates),
+    )
     simulated = {name: model.get_submodule(name) for name in candidates}
     use_integer(model, "reference")
-    for sigma in clock.sigmas:
-        clock.set_sigma(sigma)
+    for sigma in clock.levels.values:
+        clock.set_level(sigma)
         for name, layer in simulated.items():
             integer = model.get_submodule(name)
             assert isinstance(layer, QuantLinear)

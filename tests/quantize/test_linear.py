@@ -7,6 +7,7 @@ from torch import nn
 
 from audioptq.calibrate.act_stats import LayerStats
 from audioptq.errors import UserError
+from audioptq.noise_levels import NoiseLevels
 from audioptq.quantize import QuantRecipe, TimestepClock, quantize_linear
 from audioptq.quantize.layers.stored_weight import compute_weight_bytes
 
@@ -28,8 +29,8 @@ def linear() -> nn.Linear:
 
 
 def build(linear: nn.Linear, **entry):
-    clock = TimestepClock(SIGMAS)
-    clock.set_sigma(SIGMAS[1])
+    clock = TimestepClock(NoiseLevels("v", SIGMAS))
+    clock.set_level(SIGMAS[1])
     layer, sqnr = quantize_linear(linear, QuantRecipe.from_config("r", entry).for_layer("x"), STATS, clock)
     return layer, sqnr, clock
 
@@ -64,7 +65,7 @@ def test_stored_timestep_form_equals_an_integer_product(linear, bits):
     stored = integers(w, w_scale, largest) * w_scale
     ratio = np.sqrt(ABSMAX.numpy().astype(np.float64) / np.abs(w).max(0))
     for timestep, sigma in enumerate(SIGMAS):
-        clock.set_sigma(sigma)
+        clock.set_level(sigma)
         s = layer.smooth_scale[timestep].numpy().astype(np.float64)
         # The table is eq. 3 up to one power of two, rounded to fp16.
         factor = s / ratio[timestep]
@@ -86,7 +87,7 @@ def test_smoothing_without_weight_bits_only_moves_ranges(linear):
     layer, _, clock = build(double, activation=A8, smoothing=TIMESTEP)
     x = X.double()
     for row, sigma in enumerate(SIGMAS):
-        clock.set_sigma(sigma)
+        clock.set_level(sigma)
         smoothed = (x / layer.smooth_scale[row].double()) @ layer.compute_weight(row).T + double.bias
         assert (smoothed - double(x)).abs().max() <= 1e-12 * double(x).abs().max()
 
@@ -156,8 +157,8 @@ def test_stored_and_simulated_forms_agree_within_three_half_steps(linear, kind, 
     simulated, _, other_clock = build(linear, **entry, smoothing=kind | {"form": "simulated"})
     assert torch.equal(stored.smooth_scale, simulated.smooth_scale)
     for sigma in SIGMAS:
-        clock.set_sigma(sigma)
-        other_clock.set_sigma(sigma)
+        clock.set_level(sigma)
+        other_clock.set_level(sigma)
         row = clock.index if stored.smooth_row is None else int(stored.smooth_row[clock.index])
         s = stored.smooth_scale[row].float()
         half_steps = stored.scale + (stored.integer_weight(row)[1] + simulated.integer_weight(row)[1]) / s
@@ -181,7 +182,7 @@ def test_a_static_scale_covers_what_calibration_saw(linear, smoothing, shape, gr
     assert layer.act_scale.shape == (shape if granularity == "per_tensor" else (*shape, CHANNELS))
     largest = 0.0
     for timestep, sigma in enumerate(SIGMAS):
-        clock.set_sigma(sigma)
+        clock.set_level(sigma)
         row = 0 if layer.rows == 1 else timestep if layer.smooth_row is None else int(layer.smooth_row[timestep])
         s = torch.ones(CHANNELS) if layer.smooth_scale is None else layer.smooth_scale[row].float()
         used = ABSMAX[timestep] / s / layer.act_scale[row]
@@ -205,12 +206,12 @@ def test_the_weight_follows_the_clock_and_is_made_once_per_row(linear, monkeypat
     monkeypatch.setattr(layer, "integer_weight", lambda row, *rest: made.append(row) or integer_weight(row, *rest))
     outputs = []
     for sigma in SIGMAS:
-        clock.set_sigma(sigma)
+        clock.set_level(sigma)
         outputs.append(layer(X))
         assert torch.equal(layer(X), outputs[-1])
     assert made == [0, 1]
     assert not torch.equal(outputs[0], outputs[-1])
-    clock.set_sigma(SIGMAS[0])
+    clock.set_level(SIGMAS[0])
     assert torch.equal(layer(X), outputs[0])
 
 
@@ -291,14 +292,14 @@ LARGE = {
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_weight_is_made_in_parts_and_not_kept(linear, name, monkeypatch):
     layer, _, clock = build(linear, **LARGE[name])
-    expected = [layer(X) for sigma in SIGMAS if not clock.set_sigma(sigma)]
+    expected = [layer(X) for sigma in SIGMAS if not clock.set_level(sigma)]
     monkeypatch.setattr("audioptq.quantize.layers.stored_weight.KEPT_WEIGHTS", 0)
     monkeypatch.setattr(
         "audioptq.quantize.layers.stored_weight.WEIGHTS_AT_ONCE", 7 * CHANNELS
     )  # 24 outputs: three ranges and a rest
     large, _, clock = build(linear, **LARGE[name])
     for sigma, whole in zip(SIGMAS, expected, strict=True):
-        clock.set_sigma(sigma)
+        clock.set_level(sigma)
         # The same products; the order of a sum of 40 may differ with the shape.
         torch.testing.assert_close(large(X), whole, rtol=1e-6, atol=1e-6 * whole.abs().max().item())
     assert large._cached is None

@@ -9,6 +9,7 @@ from torch import nn
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.files.artifacts import read_tensor_metadata, read_tensors, write_tensors
 from audioptq.quantize import QuantRecipe, load_quantized, quantize_model, save_quantized
+from audioptq.site import linear_sites
 
 LORA = {
     "weight": {"bits": 4},
@@ -23,7 +24,7 @@ def saved(model, candidates, stats, components, tmp_path):
     """Saves the model under a recipe; returns the path and the size record."""
 
     def save(recipe: QuantRecipe):
-        quantize_model(model, recipe, stats, candidates)
+        quantize_model(model, recipe, stats, linear_sites(candidates))
         path = tmp_path / f"{recipe.name}.safetensors"
         return path, save_quantized(path, model, recipe, components=components, metadata={"model": "toy"})
 
@@ -38,7 +39,7 @@ def fresh(model):
 
 def test_a_file_gives_back_the_very_same_model(named_entry, model, candidates, stats, x, components, fresh, tmp_path):
     recipe = QuantRecipe.from_config(*named_entry)
-    clock, _ = quantize_model(model, recipe, stats, candidates)
+    clock, _ = quantize_model(model, recipe, stats, linear_sites(candidates))
     path = tmp_path / "weights.safetensors"
     size = save_quantized(path, model, recipe, components=components, metadata={"model": "toy"})
     loaded_clock, loaded_recipe = load_quantized(path, fresh)
@@ -46,10 +47,10 @@ def test_a_file_gives_back_the_very_same_model(named_entry, model, candidates, s
     assert loaded_recipe == recipe
     assert (clock is None) == (loaded_clock is None) == (not recipe.needs_calibration)
     outputs = []
-    for sigma in stats.sigmas.tolist():
+    for sigma in stats.levels.values:
         for each in (clock, loaded_clock):
             if each is not None:
-                each.set_sigma(sigma)
+                each.set_level(sigma)
         outputs.append(model(x))
         assert torch.equal(fresh(x), outputs[-1])
     depends_on_time = recipe.smoothing is not None and recipe.smoothing.kind != "static"
@@ -90,7 +91,7 @@ def test_tensors_have_the_names_and_types_of_the_contract(saved, candidates):
     assert metadata["model"] == "toy"
     assert metadata["layers"][name] == [48, 24]
     assert sorted(metadata["layers"]) == sorted(candidates)
-    assert len(metadata["sigmas"]) == 6
+    assert len(metadata["levels"]) == 6
 
 
 def test_every_byte_is_counted_under_its_part(saved):
@@ -122,7 +123,7 @@ def test_large_layers_shrink_with_their_bits(bits, ratio, candidates, components
     torch.manual_seed(0)
     large = type(model)(width=256, blocks=2)
     recipe = QuantRecipe.from_config("w", {"weight": {"bits": bits}})
-    quantize_model(large, recipe, None, candidates)
+    quantize_model(large, recipe, None, linear_sites(candidates))
     size = save_quantized(tmp_path / "w.safetensors", large, recipe, components=components, metadata={})
     assert size["components"]["denoiser"] <= ratio * size["denoiser_fp32"]
 
@@ -130,7 +131,7 @@ def test_large_layers_shrink_with_their_bits(bits, ratio, candidates, components
 def test_tied_tensors_can_be_saved(model, candidates, components, fresh, x, tmp_path):
     model.denoiser["blocks"][1].norm.weight = model.denoiser["blocks"][0].norm.weight
     recipe = QuantRecipe("fp32")
-    quantize_model(model, recipe, None, candidates)
+    quantize_model(model, recipe, None, linear_sites(candidates))
     save_quantized(tmp_path / "w.safetensors", model, recipe, components=components, metadata={})
     load_quantized(tmp_path / "w.safetensors", fresh)
     assert torch.equal(fresh(x), model(x))

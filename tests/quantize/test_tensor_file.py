@@ -12,6 +12,7 @@ from audioptq.quantize import QuantRecipe, quantize_model, save_quantized
 from audioptq.quantize.arithmetic.packing import pack
 from audioptq.quantize.arithmetic.primitives import dequantize
 from audioptq.quantize.file.tensor_file import TensorFile
+from audioptq.site import linear_sites
 
 FORMAT = Path(__file__).parents[2] / "docs/format.md"
 
@@ -20,7 +21,7 @@ FORMAT = Path(__file__).parents[2] / "docs/format.md"
 def saved(model, candidates, stats, components, tmp_path):
     def save(name, entry):
         recipe = QuantRecipe.from_config(name, entry)
-        quantize_model(model, recipe, stats, candidates)
+        quantize_model(model, recipe, stats, linear_sites(candidates))
         path = tmp_path / f"{name}.safetensors"
         save_quantized(path, model, recipe, components=components, metadata={"model": "Straße"})
         return path

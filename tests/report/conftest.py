@@ -203,7 +203,7 @@ def activation_tensors(rng) -> dict[str, dict[str, np.ndarray]]:
     gain[[11, 40, 77]] *= 12
     growth = np.linspace(1, 3, steps)[:, None]
     absmax = (growth * gain * 3).astype(np.float32)
-    stats = {"sigmas": np.geomspace(500, 0.3, steps).astype(np.float32)}
+    stats = {"levels": np.geomspace(500, 0.3, steps).astype(np.float32)}
     stats |= {
         f"transformer.layers.{i}.ff.{kind}": sign * absmax
         for i in (0, 5)

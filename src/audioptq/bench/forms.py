@@ -10,13 +10,11 @@ from torch import nn
 
 from audioptq.bench.plan import BASELINE, BenchModel, Form
 from audioptq.errors import UserError
-from audioptq.generate.compiled import compile_blocks
-from audioptq.generate.compute import use_compute
-from audioptq.generate.load import load_generator
+from audioptq.generate.load import open_generator
 from audioptq.machine.device import best_device
 from audioptq.machine.memory import require_memory
 from audioptq.models.base import AudioModel
-from audioptq.models.stable_audio.adapter import StableAudioModel
+from audioptq.models.registry import open_model
 from audioptq.models.stable_audio.files import weights_file
 from audioptq.quantize import QuantLinear
 from audioptq.quantize.layers.cast import has_fast_products
@@ -63,7 +61,7 @@ def build_form(entry: BenchModel, form: Form, weights: str | None) -> BuiltForm:
         return _recipe(entry, form, weights)
     path = weights_file(entry.folder)
     require_memory(path.stat().st_size, f"The full-precision model {path}", "leave this model out of the bench")
-    model = StableAudioModel.load(entry.folder, entry.text_encoder)
+    model = open_model(entry.folder, entry.text_encoder)
     if form.name == BASELINE:
         model.require_text_encoder()  # recipes' files ask for it; said before anything is measured
         return BuiltForm(model.to(best_device()), path.stat().st_size)
@@ -71,19 +69,15 @@ def build_form(entry: BenchModel, form: Form, weights: str | None) -> BuiltForm:
 
 
 def _recipe(entry: BenchModel, form: Form, weights: str) -> BuiltForm:
-    model, recipe = load_generator(weights, entry.text_encoder)
-    model = model.to(best_device())
-    layers = sum(isinstance(module, QuantLinear) for module in model.network.modules())
-    compute, backends, line = use_compute(model.network, recipe, form.compute)
-    if form.compute == "integer" and not backends:
-        raise UserError(line.partition(": ")[2] or line)
-    note = "" if compute == form.compute else line.partition(": ")[2]
-    if form.is_compiled:
-        note = compile_blocks(model)
-    return BuiltForm(model, Path(weights).stat().st_size, layers, len(backends), note)
+    made = open_generator(weights, entry.text_encoder, compute=form.compute)
+    layers = sum(isinstance(module, QuantLinear) for module in made.model.network.modules())
+    if form.compute == "integer" and not made.backends:
+        raise UserError(made.note.partition(": ")[2] or made.note)
+    note = "" if made.compute == form.compute else made.note.partition(": ")[2]
+    return BuiltForm(made.model, Path(weights).stat().st_size, layers, len(made.backends), note)
 
 
-def _bfloat16(model: StableAudioModel, is_compiled: bool) -> BuiltForm:
+def _bfloat16(model: AudioModel, is_compiled: bool) -> BuiltForm:
     """The denoiser in bfloat16, weights and arithmetic; compiled for each size of input by itself."""
     model.network.model.to(torch.bfloat16)
     model.to(best_device())
@@ -92,7 +86,7 @@ def _bfloat16(model: StableAudioModel, is_compiled: bool) -> BuiltForm:
     return BuiltForm(model)
 
 
-def _torchao_int8(model: StableAudioModel, is_compiled: bool) -> BuiltForm:
+def _torchao_int8(model: AudioModel, is_compiled: bool) -> BuiltForm:
     """Of torchao: int8 weights and activations, one dynamic scale per token, in the block's linear layers."""
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
@@ -100,20 +94,20 @@ def _torchao_int8(model: StableAudioModel, is_compiled: bool) -> BuiltForm:
     dtype = torch.bfloat16 if device != "cpu" or has_fast_products(torch.bfloat16) else torch.float32
     model.network.model.to(dtype)
     model.to(device)
-    layers = model.quantizable_layers()
+    layers = [site.name for site in model.sites()]
     quantize_(model.network, Int8DynamicActivationInt8WeightConfig(), _only(layers))
     if is_compiled:
         _compile(model)
     return BuiltForm(model, None, len(layers), len(layers), f"the rest in {str(dtype).removeprefix('torch.')}")
 
 
-def _torchao_int4(model: StableAudioModel) -> BuiltForm:
+def _torchao_int4(model: AudioModel) -> BuiltForm:
     """Of torchao: int4 weights, in the first packing that this machine takes; its kernels want bfloat16 around them."""
     from torchao.quantization import Int4WeightOnlyConfig, quantize_
 
     model.network.model.to(torch.bfloat16)
     model.to(best_device())
-    layers = model.quantizable_layers()
+    layers = [site.name for site in model.sites()]
     trial = nn.Sequential(nn.Linear(256, 256)).to(best_device(), torch.bfloat16).requires_grad_(False)
     refusals = []
     for packing in INT4_PACKINGS:
@@ -128,7 +122,7 @@ def _torchao_int4(model: StableAudioModel) -> BuiltForm:
     raise UserError(f"torchao has no int4 weights here ({'; '.join(refusals)})")
 
 
-_REFERENCES: dict[str, Callable[[StableAudioModel], BuiltForm]] = {
+_REFERENCES: dict[str, Callable[[AudioModel], BuiltForm]] = {
     "eager_bf16": lambda model: _bfloat16(model, False),
     "compiled_bf16": lambda model: _bfloat16(model, True),
     "torchao_int8": lambda model: _torchao_int8(model, False),
@@ -142,5 +136,5 @@ def _only(layers: list[str]) -> Callable[[nn.Module, str], bool]:
     return lambda _module, name: name in names
 
 
-def _compile(model: StableAudioModel) -> None:
+def _compile(model: AudioModel) -> None:
     model.network.model.compile(dynamic=False)

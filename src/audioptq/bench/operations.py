@@ -39,7 +39,7 @@ def count_operations(model: AudioModel, step: Callable[[], object]) -> dict[str,
         For each of the three a mapping with `operations`, `weights`, `inputs` and `outputs`.
     """
     found = {name: dict.fromkeys(("operations", *MOVED), 0) for name in ("blocks", "rest", "attention")}
-    chosen = set(model.quantizable_layers())
+    chosen = {site.name for site in model.sites()}
     removers = []
     for name, module in model.network.named_modules():
         total = found["blocks" if name in chosen else "rest"]

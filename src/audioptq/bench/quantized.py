@@ -9,10 +9,11 @@ from audioptq.calibrate.act_stats import ActStats
 from audioptq.files.artifacts import digest, file_digest
 from audioptq.machine.device import best_device
 from audioptq.machine.memory import require_memory
-from audioptq.models.stable_audio.adapter import StableAudioModel
+from audioptq.models.base import AudioModel
+from audioptq.models.registry import open_model
 from audioptq.models.stable_audio.files import weights_file
-from audioptq.quantize import QuantRecipe, quantize_model, save_quantized
-from audioptq.quantize.file.origin import origin
+from audioptq.quantize import QuantRecipe
+from audioptq.quantize.to_file import quantize_to_file
 from audioptq.runs.library_files import library_files
 from audioptq.sampling.sampler import SamplerSettings
 
@@ -43,7 +44,7 @@ def make_quantized(entry: BenchModel, form: Form, *, sampler: dict[str, Any], se
     path = Path(folder) / entry.name / f"{form.name}-{digest([recipe.digest, *made_from])[:SHOWN]}.safetensors"
     if not path.is_file():
         require_memory(2 * weights.stat().st_size, f"Quantizing {weights}", "leave this model out of the bench")
-        model = StableAudioModel.load(entry.folder, entry.text_encoder, recipe.text_dtype)
+        model = open_model(entry.folder, entry.text_encoder, recipe.text_dtype)
         stats = None
         if kind == "random":
             stats = random_statistics(model, settings, seed)
@@ -51,13 +52,11 @@ def make_quantized(entry: BenchModel, form: Form, *, sampler: dict[str, Any], se
             stats = _calibrated(
                 model, settings, seed, path.parent / f"statistics-{digest(made_from)[:SHOWN]}.safetensors"
             )
-        _, layers = quantize_model(model.network, recipe, stats, model.quantizable_layers(), best_device())
-        metadata = origin(entry.name, model.config, layers, settings.record() if stats else None)
-        save_quantized(path, model.network, recipe, components=model.components, metadata=metadata)
+        quantize_to_file(model, recipe, stats, path, name=entry.name, device=best_device())
     return {"path": str(path), "statistics": kind}
 
 
-def _calibrated(model: StableAudioModel, settings: SamplerSettings, seed: int, path: Path) -> ActStats:
+def _calibrated(model: AudioModel, settings: SamplerSettings, seed: int, path: Path) -> ActStats:
     """The statistics of `path`, which all recipes of a model share."""
     if not path.is_file():
         model.require_text_encoder()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from audioptq.errors import DamagedArtifactError
 from audioptq.files.artifacts import read_tensors, write_tensors
+from audioptq.noise_levels import NAMES, NoiseLevels
 
 RANGES = ("absmax", "min", "max")
 
@@ -27,21 +28,21 @@ class ActStats:
     """Activation statistics of a model over one denoising schedule.
 
     Attributes:
-        sigmas: Noise levels `[timestep]`, float32, descending: the key by which a row is found again.
+        levels: Noise levels of the schedule, in the order of sampling: the key by which a row is found again.
         layers: Ranges by layer name.
         metadata: How they were made (model, sampler, prompts).
     """
 
-    sigmas: Tensor
+    levels: NoiseLevels
     layers: dict[str, LayerStats]
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
-        """Writes `sigmas` and, per layer, `{layer}.absmax`, `{layer}.min`, `{layer}.max`."""
-        tensors = {"sigmas": self.sigmas}
+        """Writes `levels` (float64) and, per layer, `{layer}.absmax`, `{layer}.min`, `{layer}.max`."""
+        tensors = {"levels": torch.tensor(self.levels.values, dtype=torch.float64)}
         for name, stats in self.layers.items():
             tensors |= {f"{name}.{kind}": getattr(stats, kind) for kind in RANGES}
-        write_tensors(path, tensors, self.metadata)
+        write_tensors(path, tensors, {**self.metadata, "objective": self.levels.objective})
 
     @classmethod
     def load(cls, path: str | Path) -> "ActStats":
@@ -51,19 +52,19 @@ class ActStats:
             DamagedArtifactError: If the file is damaged, incomplete, or holds values that are not finite.
         """
         tensors, metadata = read_tensors(path)
-        sigmas = tensors.pop("sigmas", None)
+        levels, objective = tensors.pop("levels", None), metadata.pop("objective", None)
         names = {key.rpartition(".")[0] for key in tensors}
-        if sigmas is None or not names:
-            raise DamagedArtifactError(_broken(path, "it has no `sigmas` or no layers"))
+        if levels is None or objective not in NAMES or not names:
+            raise DamagedArtifactError(_broken(path, "it has no `levels`, no objective or no layers"))
         layers = {}
         for name in sorted(names):
             parts = [tensors[f"{name}.{kind}"] for kind in RANGES if f"{name}.{kind}" in tensors]
-            if len(parts) < len(RANGES) or any(part.ndim != 2 or len(part) != len(sigmas) for part in parts):
+            if len(parts) < len(RANGES) or any(part.ndim != 2 or len(part) != len(levels) for part in parts):
                 raise DamagedArtifactError(_broken(path, f"layer {name} lacks absmax, min or max of every timestep"))
             if not all(torch.isfinite(part).all() for part in parts):
                 raise DamagedArtifactError(_broken(path, f"layer {name} holds values that are not finite"))
             layers[name] = LayerStats(*parts)
-        return cls(sigmas, layers, metadata)
+        return cls(NoiseLevels(objective, levels.tolist()), layers, metadata)
 
 
 def _broken(path: str | Path, why: str) -> str:

@@ -24,8 +24,7 @@ def merge_stats(shards: Sequence[ActStats]) -> ActStats:
     """
     first = shards[0]
     for other in shards[1:]:
-        same_schedule = first.sigmas.shape == other.sigmas.shape and bool((first.sigmas == other.sigmas).all())
-        if not same_schedule or first.layers.keys() != other.layers.keys():
+        if first.levels != other.levels or first.layers.keys() != other.layers.keys():
             raise UserError(
                 "Activation statistics of different models or noise schedules cannot be merged: delete the shards under "
                 "`calibrate` in the results and run snakemake again."
@@ -33,7 +32,7 @@ def merge_stats(shards: Sequence[ActStats]) -> ActStats:
     layers = {name: _merge_layer([shard.layers[name] for shard in shards]) for name in first.layers}
     clip_ids = [clip_id for shard in shards for clip_id in shard.metadata.get("clip_ids", [])]
     overhead = sum(shard.metadata.get("overhead", 0.0) for shard in shards) / len(shards)
-    return ActStats(first.sigmas, layers, {**first.metadata, "clip_ids": clip_ids, "overhead": overhead})
+    return ActStats(first.levels, layers, {**first.metadata, "clip_ids": clip_ids, "overhead": overhead})
 
 
 def _merge_layer(parts: Sequence[LayerStats]) -> LayerStats:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from audioptq.calibrate.act_stats import ActStats, LayerStats
 from audioptq.errors import UserError
 from audioptq.machine.device import synchronise
+from audioptq.noise_levels import NoiseLevels
 
 
 class ActObserver:
@@ -19,15 +20,20 @@ class ActObserver:
     Args:
         network: The module that holds the layers.
         layers: Names of linear layers in it.
-        sigmas: Noise levels of the schedule, `[timestep]`, descending, without the final zero.
+        levels: Noise levels of the schedule.
         map_layer: Layer whose whole input is kept once, for the paper's figure 1.
-        map_step: Row of `sigmas` at which it is kept.
+        map_step: Row of `levels` at which it is kept.
     """
 
     def __init__(
-        self, network: nn.Module, layers: Iterable[str], sigmas: Tensor, map_layer: str | None = None, map_step: int = 0
+        self,
+        network: nn.Module,
+        layers: Iterable[str],
+        levels: NoiseLevels,
+        map_layer: str | None = None,
+        map_step: int = 0,
     ) -> None:
-        self.sigmas = sigmas.double()
+        self.levels = levels
         self.activation_map: Tensor | None = None
         self.seconds = 0.0
         self._row = -1
@@ -36,7 +42,7 @@ class ActObserver:
         for name in layers:
             linear = network.get_submodule(name)
             assert isinstance(linear, nn.Linear), name
-            shape = (len(sigmas), linear.in_features)
+            shape = (len(levels), linear.in_features)
             self._ranges[name] = (torch.full(shape, torch.inf), torch.full(shape, -torch.inf))
             hook = self._hook(name, map_step if name == map_layer else None)
             self._handles.append(linear.register_forward_pre_hook(hook))
@@ -57,18 +63,13 @@ class ActObserver:
 
         return observe
 
-    def set_sigma(self, sigma: float) -> None:
+    def set_level(self, level: float) -> None:
         """Says at which noise level the next pass runs.
 
         Raises:
             UserError: If the level is not one of the schedule's.
         """
-        distance = (self.sigmas.log() - torch.tensor(sigma, dtype=torch.float64).log()).abs()
-        self._row = int(distance.argmin())
-        if not distance[self._row] <= 1e-3:  # also true of a NaN
-            raise UserError(
-                f"The model was called at noise level {sigma:.4g}, which the calibration's schedule does not have."
-            )
+        self._row = self.levels.row(level)
 
     def close(self) -> None:
         """Takes the hooks off."""
@@ -89,4 +90,4 @@ class ActObserver:
                     "check the model's weights and that calibration.n_prompts is at least 1."
                 )
             layers[name] = LayerStats(torch.maximum(low.abs(), high.abs()), low, high)
-        return ActStats(self.sigmas.float(), layers)
+        return ActStats(self.levels, layers)

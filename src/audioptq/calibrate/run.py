@@ -1,7 +1,6 @@
 """Runs the full-precision model on the calibration prompts through the real sampler, under observation."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -36,11 +35,12 @@ def calibrate(
         UserError: If a prompt asks for a longer clip than the model makes.
     """
     check_lengths(model, prompts["seconds_total"])
-    layers: Sequence[str] = model.quantizable_layers()
-    map_layer = [name for name in layers if name.endswith("to_qkv")][-1:] or list(layers[-1:])
+    sites = model.sites()
+    layers = [site.name for site in sites]
+    map_layer = [site.name for site in sites if site.role == "qkv"][-1:] or layers[-1:]
     middle = settings.steps // 2
-    observer = ActObserver(model.network, layers, settings.sigmas()[:-1], map_layer[0], middle)
-    remove = model.add_step_listener(observer.set_sigma)
+    observer = ActObserver(model.network, layers, settings.levels(), map_layer[0], middle)
+    remove = model.add_step_listener(observer.set_level)
     started = time.perf_counter()
     try:
         for first in progress(range(0, len(prompts), batch_size), "calibrate", unit="batch"):
@@ -61,7 +61,7 @@ def calibrate(
         "clip_ids": prompts["clip_id"].tolist(),
         "overhead": observer.seconds / (elapsed - observer.seconds),
         "map_layer": map_layer[0],
-        "map_sigma": float(settings.sigmas()[middle]),
+        "map_level": settings.levels().values[middle],
     }
     assert observer.activation_map is not None  # the sampler passes every step of the schedule
     return replace(stats, metadata=metadata), observer.activation_map

@@ -46,13 +46,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default="simulated",
         help="integer: on integers where this machine multiplies them right; the clip says which (default: simulated)",
     )
-    parser.add_argument(
-        "--keep-weights",
-        choices=("never", "auto", "always"),
-        default="never",
-        help="of integer compute on a CPU: large weights stay in memory as its kernel wants them, a byte per weight, in place of "
-        "being packed at each step; auto: if they take no more than half of what is available (default: never)",
-    )
     parser.add_argument("--text-encoder", metavar="DIR", help="the model's T5, for Stable Audio Open")
     parser.set_defaults(run=run)
 
@@ -68,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
 
     check_suffix(options.output)
     started = time.perf_counter()
-    generator = TextToAudio.load(options.weights, options.text_encoder, options.compute, options.keep_weights)
+    generator = TextToAudio.load(options.weights, options.text_encoder, options.compute)
     print(f"loaded {options.weights} in {time.perf_counter() - started:.1f} s; {generator.note}", file=sys.stderr)
     _warn_of_words(generator, options.caption)
     chosen = {"name": options.sampler, "steps": options.steps, "cfg_scale": options.cfg_scale}

@@ -122,10 +122,10 @@ def _smoothing(layers: list[LayerDescription]) -> Iterator[str]:
 
 
 def _calibration(record: dict[str, Any]) -> str:
-    sigmas, sampler = record["sigmas"], record.get("sampler")
-    if sigmas is None and sampler is None:
+    noise, sampler = record["levels"], record.get("sampler")
+    if noise is None and sampler is None:
         return "no schedule recorded: any will do"
-    levels = f"{len(sigmas)} noise levels from {sigmas[0]:.6g} to {sigmas[-1]:.6g}" if sigmas else "not needed"
+    levels = f"{len(noise)} noise levels from {noise[0]:.6g} to {noise[-1]:.6g}" if noise else "not needed"
     if sampler is None:
         return levels
     settings = f"{sampler['name']}, {sampler['steps']} steps, guidance {sampler['cfg_scale']:g}"

@@ -12,7 +12,7 @@ from audioptq.machine.memory import gigabytes
 
 if TYPE_CHECKING:
     from audioptq.calibrate.act_stats import ActStats
-    from audioptq.models.stable_audio.adapter import StableAudioModel
+    from audioptq.models.base import AudioModel
     from audioptq.quantize import QuantRecipe
 
 SAMPLER = {
@@ -71,16 +71,14 @@ def run(options: argparse.Namespace) -> None:
     captions = read_captions(options.calibrate) if options.calibrate else []
 
     from audioptq.machine.device import best_device
-    from audioptq.models.stable_audio.adapter import StableAudioModel
-    from audioptq.quantize import quantize_model, save_quantized
-    from audioptq.quantize.file.origin import origin
+    from audioptq.models.registry import open_model
+    from audioptq.quantize.to_file import quantize_to_file
 
-    model = StableAudioModel.load(options.model, options.text_encoder, recipe.text_dtype)
+    model = open_model(options.model, options.text_encoder, recipe.text_dtype)
     stats = _statistics(options, model, captions, sampler)
-    _, layers = quantize_model(model.network, recipe, stats, model.quantizable_layers(), best_device())
     name = options.name or Path(options.model).resolve().name
-    metadata = origin(name, model.config, layers, stats.metadata.get("sampler") if stats else None)
-    size = save_quantized(options.output, model.network, recipe, components=model.components, metadata=metadata)
+    made = quantize_to_file(model, recipe, stats, options.output, name=name, device=best_device())
+    layers, size = made.layers, made.size
     full = size["denoiser_fp32"]
     print(
         f"{options.output}: {gigabytes(size['total'])}, {layers['quantized'].sum()} of {len(layers)} layers quantized"
@@ -119,7 +117,7 @@ def _check_source(options: argparse.Namespace, recipe: "QuantRecipe") -> None:
 
 
 def _statistics(
-    options: argparse.Namespace, model: "StableAudioModel", captions: list[str], sampler: dict[str, Any]
+    options: argparse.Namespace, model: "AudioModel", captions: list[str], sampler: dict[str, Any]
 ) -> "ActStats | None":
     from audioptq.calibrate.act_stats import ActStats
 

@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audioptq.generate.load import load_generator
+    from audioptq.generate.load import open_generator
     from audioptq.generate.text_to_audio import TextToAudio
 
-_MODULE_OF = {"TextToAudio": "text_to_audio", "load_generator": "load"}
+_MODULE_OF = {"TextToAudio": "text_to_audio", "open_generator": "load"}
 
-__all__ = ["TextToAudio", "load_generator"]
+__all__ = ["TextToAudio", "open_generator"]
 
 
 def __getattr__(name: str) -> Any:

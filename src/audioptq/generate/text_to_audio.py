@@ -12,12 +12,9 @@ import torch
 from audioptq.audio.clips import FORMATS, ClipRecord, write_clip
 from audioptq.console import progress
 from audioptq.errors import UserError
-from audioptq.generate.compute import use_compute
-from audioptq.generate.load import load_generator
-from audioptq.machine.device import best_device
+from audioptq.generate.load import open_generator
 from audioptq.models.base import AudioModel
 from audioptq.quantize import QuantRecipe
-from audioptq.quantize.file.tensor_file import TensorFile
 from audioptq.sampling.sampler import DEFAULT_SAMPLER, SamplerSettings, sample
 
 DEFAULT_SECONDS = 10.0
@@ -51,19 +48,11 @@ class TextToAudio:
         weights: str | Path,
         text_encoder: str | Path | None = None,
         compute: str = "simulated",
-        keep_weights: str = "never",
     ) -> "TextToAudio":
-        """Reads a file of quantized weights; its other arguments and errors are those of `load_generator`.
-
-        With `compute="integer"` products run on integers wherever this machine multiplies them right (docs/integer.md). With
-        `keep_weights` "always", or "auto" and memory enough, these keep large weights as their kernel wants them.
-        """
-        model, recipe = load_generator(weights, text_encoder)
-        model = model.to(best_device())
-        with TensorFile(weights) as file:
-            record = file.record
-        found, _, note = use_compute(model.network, recipe, compute, keep_weights)
-        return cls(model, recipe, recorded_sampler(record), record, found, note)
+        """Reads a file of quantized weights; its arguments and errors are those of `open_generator`."""
+        opened = open_generator(weights, text_encoder, compute=compute)
+        sampler = recorded_sampler(opened.record)
+        return cls(opened.model, opened.recipe, sampler, opened.record, opened.compute, opened.note)
 
     @property
     def default_seconds(self) -> float:
@@ -137,9 +126,9 @@ def recorded_sampler(record: dict[str, Any]) -> SamplerSettings:
     """The settings that a file records; of one that has only the noise levels of its calibration, a schedule of these."""
     if record.get("sampler"):
         return SamplerSettings(**record["sampler"])
-    sigmas = record.get("sigmas")
-    if sigmas:
-        return replace(DEFAULT_SAMPLER, steps=len(sigmas), sigma_max=sigmas[0], sigma_min=sigmas[-1])
+    levels = record.get("levels")
+    if levels:
+        return replace(DEFAULT_SAMPLER, steps=len(levels), sigma_max=levels[0], sigma_min=levels[-1])
     return DEFAULT_SAMPLER
 
 

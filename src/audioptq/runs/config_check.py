@@ -112,12 +112,9 @@ def _check_globs(config: Mapping[str, Any]) -> None:
     recipes = [QuantRecipe.from_config(name, config["recipes"][name]) for name in config["run"]]
     path = config["models"][config["model"]].get("path")  # a model that is yet to be downloaded has no header to read
     if path is not None and any(recipe.layers != LayerSpec() for recipe in recipes):
-        from audioptq.models.stable_audio.files import (
-            weights_file,  # imports torch, which a plain config need not wait for
-        )
-        from audioptq.models.stable_audio.sites import block_linears
+        from audioptq.models.registry import site_names  # imports torch, which a plain config need not wait for
 
-        candidates = block_linears(weights_file(path))
+        candidates = site_names(path)
         for recipe in recipes:
             choose_layers(recipe, candidates)
 

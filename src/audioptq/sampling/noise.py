@@ -17,7 +17,7 @@ def clip_seed(seed: int, clip_id: str) -> int:
     return int(hashlib.sha256(f"{seed}:{clip_id}".encode()).hexdigest()[:8], 16) >> 1
 
 
-def initial_noise(seed: int, clip_ids: Sequence[str], shape: tuple[int, int]) -> Tensor:
+def initial_noise(seed: int, clip_ids: Sequence[str], shape: tuple[int, ...]) -> Tensor:
     """Standard normal latents `[batch, *shape]`."""
     generators = [torch.Generator().manual_seed(clip_seed(seed, clip_id)) for clip_id in clip_ids]
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators])

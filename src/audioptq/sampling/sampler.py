@@ -10,6 +10,7 @@ from torch import Tensor
 from audioptq.errors import UserError
 from audioptq.machine.memory import freed_is_kept
 from audioptq.models.base import AudioModel
+from audioptq.noise_levels import NoiseLevels
 from audioptq.sampling.noise import brownian_noise, initial_noise
 
 STOCHASTIC = ("dpmpp-3m-sde", "dpmpp-2m-sde")
@@ -51,6 +52,10 @@ class SamplerSettings:
 
         return samplers.get_sigmas_polyexponential(self.steps, self.sigma_min, self.sigma_max, self.rho)
 
+    def levels(self) -> NoiseLevels:
+        """The levels at which the denoiser is called."""
+        return NoiseLevels("v", self.sigmas()[:-1].tolist())
+
     def record(self) -> dict[str, Any]:
         """The settings as a JSON-able record."""
         return asdict(self)
@@ -78,7 +83,7 @@ def sample(
     from audioptq.models.stable_audio.upstream import samplers
 
     sigmas = settings.sigmas()
-    model.check_schedule(sigmas[:-1].tolist())
+    model.check_schedule(settings.levels())
     conditioning = model.condition(captions, seconds_total)
     # Drawn and scaled on the CPU, so that a GPU starts from the same numbers.
     latents = (initial_noise(seed, clip_ids, model.latent_shape) * sigmas[0]).to(model.device)

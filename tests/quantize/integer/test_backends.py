@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from audioptq.calibrate.act_stats import LayerStats
 from audioptq.errors import UserError
+from audioptq.noise_levels import NoiseLevels
 from audioptq.quantize import LayerRecipe, TimestepClock, quantize_linear
 from audioptq.quantize.arithmetic.packing import unpack
 from audioptq.quantize.integer import IntegerLinear
@@ -151,12 +152,12 @@ def test_a_layer_has_its_weight_requantized_by_the_backend_where_that_can(weight
     smoothing = {"kind": "timestep", "alpha": 0.5, "form": "stored"}
     recipe = LayerRecipe.from_config({"weight": weight, "activation": {"bits": 8}, "smoothing": smoothing}, "layer")
     absmax = 0.1 + torch.rand(3, 24, generator=generator)
-    clock = TimestepClock([9.0, 3.0, 1.0])
+    clock = TimestepClock(NoiseLevels("v", [9.0, 3.0, 1.0]))
     layer, _ = quantize_linear(linear, recipe, LayerStats(absmax, -absmax, absmax), clock)
     backend, x = Requantizing(), torch.randn(2, 5, 24, generator=generator)
     ours, plain = IntegerLinear(layer, backend), IntegerLinear(layer, Reference())
     for sigma in (9.0, 3.0, 1.0):
-        clock.set_sigma(sigma)
+        clock.set_level(sigma)
         assert torch.equal(ours(x), plain(x))
     assert backend.made == (3 if is_made else 0)
 

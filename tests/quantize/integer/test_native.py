@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from audioptq.calibrate.act_stats import LayerStats
+from audioptq.noise_levels import NoiseLevels
 from audioptq.quantize import LayerRecipe, TimestepClock, quantize_linear
 from audioptq.quantize.arithmetic.packing import pack
 from audioptq.quantize.arithmetic.primitives import choose_scale, fake_quantize
@@ -33,7 +34,7 @@ def _layer(weight, activation, kind, low_rank=None):
     entry = {"weight": weight, "activation": activation, "smoothing": smoothing}
     recipe = LayerRecipe.from_config(entry | ({"low_rank": low_rank} if low_rank else {}), "layer")
     absmax = 0.1 + torch.rand(3 if kind == "timestep" else 1, 24, generator=generator)
-    clock = TimestepClock([9.0, 3.0, 1.0])
+    clock = TimestepClock(NoiseLevels("v", [9.0, 3.0, 1.0]))
     return quantize_linear(nn.Linear(24, 10), recipe, LayerStats(absmax, -absmax, absmax), clock)[0], clock
 
 
@@ -101,7 +102,7 @@ def test_the_kernels_are_right_on_a_machine_that_can_run_them():
 @pytest.mark.parametrize("kind", ["static", "timestep"])
 def test_an_input_of_another_width_is_refused(width, kind):
     layer = IntegerLinear(_layer({"bits": 8}, {"bits": 8}, kind)[0], Native())
-    layer.clock.set_sigma(3.0)
+    layer.clock.set_level(3.0)
     with pytest.raises(RuntimeError, match="of 24 values where"):
         layer(torch.randn(1, 5, width))
 
@@ -182,7 +183,7 @@ def test_a_layer_computes_what_it_does_by_the_reference(weight, activation, kind
     ours, plain = IntegerLinear(layer, Native()), IntegerLinear(layer, Reference())
     x = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(1))
     for sigma in (9.0, 3.0, 1.0):
-        clock.set_sigma(sigma)
+        clock.set_level(sigma)
         assert torch.equal(ours(x), plain(x))
 
 
@@ -190,7 +191,7 @@ def test_a_layer_computes_what_it_does_by_the_reference(weight, activation, kind
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_layer_with_a_branch_and_one_of_16_bits_agree_with_the_reference(dtype):
     layer, clock = _layer({"bits": 4}, {"bits": 8}, "timestep", {"rank": 4})
-    clock.set_sigma(3.0)
+    clock.set_level(3.0)
     ours, plain = IntegerLinear(layer, Native()), IntegerLinear(layer, Reference())
     x = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(1)).to(dtype)
     tolerance = 1e-5 if dtype == torch.float32 else 2.0**-6  # a rounding of the type or two

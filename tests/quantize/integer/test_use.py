@@ -8,6 +8,7 @@ from torch import nn
 from audioptq.quantize import QuantLinear, QuantRecipe, quantize_model
 from audioptq.quantize.integer import IntegerLinear, layers_to_fold, summary, use_integer
 from audioptq.quantize.integer.backends import choose_backend
+from audioptq.site import linear_sites
 
 # Scales, bias and branch in another order: some roundings of float32.
 ROUNDING = 2e-6
@@ -42,7 +43,7 @@ ENTRIES = {
 
 def quantized(model, stats, candidates, **entry):
     recipe = QuantRecipe.from_config("r", entry)
-    clock, _ = quantize_model(model, recipe, stats if recipe.needs_calibration else None, candidates)
+    clock, _ = quantize_model(model, recipe, stats if recipe.needs_calibration else None, linear_sites(candidates))
     return clock
 
 
@@ -56,9 +57,9 @@ def test_every_layer_gives_what_its_simulated_form_gives(model, stats, candidate
     bits = next(iter(simulated.values())).compute_spec.bits
     expects_integer = choose_backend(backend, x.device, (24, 24), bits)[0] is not None
     assert report["backend"].notna().all() == expects_integer
-    for sigma in clock.sigmas if clock else [None]:
+    for sigma in clock.levels.values if clock else [None]:
         if clock:
-            clock.set_sigma(sigma)
+            clock.set_level(sigma)
         for layer, before in simulated.items():
             after = model.get_submodule(layer)
             assert isinstance(after, IntegerLinear) == expects_integer
@@ -78,8 +79,8 @@ def test_a_packed_weight_is_kept_where_it_serves_again(kind, n_packed, model, st
     packed = []
     prepare = layer.backend.prepare
     monkeypatch.setattr(layer.backend, "prepare", lambda *given: packed.append(1) or prepare(*given), raising=False)
-    for sigma in clock.sigmas[:3]:
-        clock.set_sigma(sigma)
+    for sigma in clock.levels.values[:3]:
+        clock.set_level(sigma)
         layer(x)
     assert len(packed) == n_packed
     assert (layer._packed is None) == (kind == "timestep")
@@ -88,7 +89,7 @@ def test_a_packed_weight_is_kept_where_it_serves_again(kind, n_packed, model, st
 @pytest.mark.parametrize(("keep", "n_packed"), [(False, 4), (True, 1)])
 def test_a_large_packed_weight_is_kept_on_a_cpu_if_asked(keep, n_packed, model, stats, candidates, x, monkeypatch):
     clock = quantized(model, stats, candidates, **ENTRIES["static"])
-    clock.set_sigma(clock.sigmas[0])
+    clock.set_level(clock.levels.values[0])
     monkeypatch.setattr("audioptq.quantize.layers.stored_weight.KEPT_WEIGHTS", 0)
     use_integer(model, "reference", keep=keep)
     layer = model.get_submodule(candidates[0])

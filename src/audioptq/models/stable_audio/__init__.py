@@ -1,1 +1,43 @@
-"""Models in stable-audio-tools' layout: mini and Stable Audio Open, by one path."""
+"""Models in stable-audio-tools' layout: mini and Stable Audio Open, by one path.
+
+Importing this loads nothing heavy; the functions are those that `models.registry` names.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from audioptq.models.stable_audio.adapter import StableAudioModel
+
+
+def recognises(folder: Path) -> bool:
+    """By `model_config.json`; a directory in diffusers' layout of the same model is told what to do by `open_model`."""
+    return (folder / "model_config.json").exists() or (folder / "model_index.json").exists()
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Configuration and weights; a checkpoint stands in for a safetensors file that is absent."""
+    pickled, weights = folder / "model.ckpt", folder / "model.safetensors"
+    return [folder / "model_config.json", pickled if pickled.is_file() and not weights.is_file() else weights]
+
+
+def site_names(folder: Path) -> list[str]:
+    """From the header of the weights."""
+    from audioptq.models.stable_audio.files import weights_file
+    from audioptq.models.stable_audio.sites import block_linears
+
+    return block_linears(weights_file(folder))
+
+
+def open_model(folder: Path, text_encoder: str | Path | None, text_dtype: str | None) -> "StableAudioModel":
+    """See `registry.open_model`."""
+    from audioptq.models.stable_audio.adapter import StableAudioModel
+
+    return StableAudioModel.load(folder, text_encoder, text_dtype)
+
+
+def build_model(config: dict[str, Any], text_encoder: str | Path | None, text_dtype: str | None) -> "StableAudioModel":
+    """See `registry.build_model`."""
+    from audioptq.models.stable_audio.adapter import StableAudioModel
+
+    return StableAudioModel(config, text_encoder, text_dtype, initialise=False)

@@ -6,26 +6,27 @@ types that stable-audio-tools lacks may appear in the schema: the pretransform `
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from audioptq.errors import UserError
+from audioptq.models.base import AudioModel
 from audioptq.models.stable_audio.build import build_network
 from audioptq.models.stable_audio.chunked_decoding import chunk_overlap, decode_in_chunks, decoding_bytes
 from audioptq.models.stable_audio.files import load_weights, read_model_config, weights_file
 from audioptq.models.stable_audio.meta_init import dtypes_of, overwrite_gates, read_in, without_weights
-from audioptq.models.stable_audio.once import OncePerPrompt
-from audioptq.models.stable_audio.sites import BLOCKS
+from audioptq.models.stable_audio.sites import sites_of
 from audioptq.models.stable_audio.t5_text import T5TextConditioner, no_text_encoder
 from audioptq.models.stable_audio.upstream import VDenoiser
 from audioptq.models.stable_audio.word_text import WordTransformerConditioner
+from audioptq.site import Site
 
 
-class StableAudioModel:
+class StableAudioModel(AudioModel):
     """A text- and timing-conditioned latent diffusion model (see `base.AudioModel`).
 
     Args:
@@ -38,7 +39,9 @@ class StableAudioModel:
         UserError: If the configuration is not of a model that is sampled here, or its text encoder is not what is given.
     """
 
-    components = {"model.": "denoiser", "conditioner.": "conditioner", "pretransform.": "pretransform"}  # noqa: RUF012
+    family = "stable_audio"
+    components: ClassVar = {"model.": "denoiser", "conditioner.": "conditioner", "pretransform.": "pretransform"}
+    unread = ("pretransform.",)
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class StableAudioModel:
         initialise: bool = True,
     ) -> None:
         self.config = config
+        self.objective = "v"
         try:
             with contextlib.nullcontext() if initialise else without_weights():
                 self.network: Any = build_network(config, text_encoder, text_dtype)
@@ -59,10 +63,8 @@ class StableAudioModel:
             ) from error
         self.network.eval().requires_grad_(False)
         overwrite_gates(self.network)
-        self.check_schedule: Callable[[Iterable[float]], None] = lambda sigmas: None
         self.sample_rate = int(config["sample_rate"])
         self.max_seconds = config["sample_size"] / self.sample_rate
-        self.once = OncePerPrompt(self.network)
         self._denoiser = VDenoiser(self.network.model)
         pretransform: Any = self.network.pretransform
         self._dtypes = dtypes_of(pretransform)
@@ -104,14 +106,8 @@ class StableAudioModel:
         ratio = self.network.pretransform.downsampling_ratio if self.network.pretransform is not None else 1
         return self.network.io_channels, self.config["sample_size"] // ratio
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return next(self.network.parameters()).device
-
     def to(self, device: str | torch.device) -> "StableAudioModel":
         """Moves the network, and itself is the result; the T5 follows at the next caption."""
-        self.once.forget()
         self.network.to(device)
         return self
 
@@ -125,9 +121,9 @@ class StableAudioModel:
         if isinstance(prompt, T5TextConditioner) and prompt.directory is None:
             raise no_text_encoder(prompt.name)
 
-    def quantizable_layers(self) -> list[str]:
+    def sites(self) -> list[Site]:
         """The linear layers of the transformer blocks, in the order in which they are built."""
-        return [n for n, m in self.network.named_modules() if isinstance(m, nn.Linear) and n.startswith(BLOCKS)]
+        return sites_of(self.network)
 
     def dropped_words(self, caption: str) -> list[str]:
         """Words outside a closed vocabulary, or behind the end of the longest caption."""
@@ -146,11 +142,11 @@ class StableAudioModel:
         ]
         return dict(self.network.get_conditioning_inputs(self.network.conditioner(metadata, self.device)))
 
-    def denoise(self, latents: Tensor, sigma: Tensor, conditioning: dict[str, Any], cfg_scale: float) -> Tensor:
+    def denoise(self, latents: Tensor, level: Tensor, conditioning: dict[str, Any], cfg_scale: float) -> Tensor:
         """Denoised estimate under the v objective; both halves of the guidance run in one pass of twice the batch."""
-        with self.once.about(conditioning):
-            # Recomputing activations serves training alone, and would import torch's compiler.
-            return self._denoiser(latents, sigma, cfg_scale=cfg_scale, use_checkpointing=False, **conditioning)
+        # Recomputing activations serves training alone, and would import torch's compiler.
+        denoised: Tensor = self._denoiser(latents, level, cfg_scale=cfg_scale, use_checkpointing=False, **conditioning)
+        return denoised
 
     def add_step_listener(self, listener: Callable[[float], None]) -> Callable[[], None]:
         """Calls `listener(sigma)` before each pass: sigma = tan(t pi / 2) for the v objective's time t."""
@@ -166,7 +162,6 @@ class StableAudioModel:
         A convolutional autoencoder decodes only what these need, in chunks (see `chunked`). A pretransform that is still in its
         file (`is_pretransform_unread`) is read here.
         """
-        self.once.forget()  # the memory is needed here
         pretransform = self.network.pretransform
         if self.is_pretransform_unread and pretransform is not None:
             read_in(pretransform, self._dtypes)
@@ -183,7 +178,7 @@ class StableAudioModel:
 
     def activation_bytes(self, batch_size: int) -> int:
         """About what a step or the decoding takes at its largest beside weights, whichever is more."""
-        linears = [self.network.get_submodule(name) for name in self.quantizable_layers()]
+        linears = [self.network.get_submodule(site.name) for site in self.sites()]
         widest = max((linear.out_features for linear in linears), default=0)
         # Both halves of the guidance, in float32: the widest output and what is made of it before it is let go.
         step = 2 * batch_size * self.latent_shape[1] * 2 * widest * 4

@@ -1,7 +1,7 @@
 """The files of a model directory: its configuration and its weights, in stable-audio-tools' layout."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,6 @@ WEIGHTS = ("model.safetensors", "model.ckpt")  # in the order in which stable-au
 # A Lightning checkpoint of stable-audio-tools' training: the model, the moving average of its denoiser, and the rest.
 TRAINED, AVERAGED, TRAINING_ONLY = "diffusion.", "diffusion_ema.ema_model.", ("diffusion_ema.", "losses.")
 LISTED = 3
-
-
-def folder_of(files: Sequence[str | Path] | None) -> Path | None:
-    """The folder that holds `files`; None if there are none."""
-    return Path(files[0]).parent if files else None
 
 
 def read_model_config(directory: str | Path) -> dict[str, Any]:

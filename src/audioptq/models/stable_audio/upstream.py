@@ -1,6 +1,11 @@
 """The parts of stable-audio-tools and k-diffusion that adapters use, imported without what those print and take along."""
 
-from audioptq.machine.compat import lean_imports, quiet_imports
+import os
+
+from audioptq.machine.compat import allow_cuda_wheels_on_cpu, lean_imports, quiet_imports
+
+allow_cuda_wheels_on_cpu()
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # stable-audio-tools asks a hub for tokenizers at import; none is needed
 
 with quiet_imports(), lean_imports():
     from k_diffusion import sampling as samplers

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from audioptq.errors import UserError
 from audioptq.files.artifacts import write_tensors
+from audioptq.noise_levels import NoiseLevels
 from audioptq.quantize.file.size import size_record
 from audioptq.quantize.file.tensor_file import FORMAT_VERSION, TensorFile
 from audioptq.quantize.layers.apply import set_module
@@ -18,7 +19,7 @@ from audioptq.quantize.layers.linear import QuantLinear
 from audioptq.quantize.layers.unquantized import cast_layer_names, quantized_tensor_names, storage_dtype
 from audioptq.quantize.recipe.recipe import QuantRecipe
 
-RESERVED = ("format_version", "recipe_name", "recipe", "sigmas", "layers", "cast_layers", "components")
+RESERVED = ("format_version", "recipe_name", "recipe", "objective", "levels", "layers", "cast_layers", "components")
 
 
 def save_quantized(
@@ -61,7 +62,8 @@ def save_quantized(
         "format_version": FORMAT_VERSION,
         "recipe_name": recipe.name,
         "recipe": recipe.to_config(),
-        "sigmas": list(clock.sigmas) if clock is not None else None,
+        "objective": clock.levels.objective if clock is not None else None,
+        "levels": list(clock.levels.values) if clock is not None else None,
         "layers": {name: [layer.out_features, layer.in_features] for name, layer in layers.items()},
         "cast_layers": cast_layer_names(module),
         "components": dict(components),
@@ -100,7 +102,7 @@ def load_quantized(
         record = file.record
         tensors = _read(file, _own_dtypes(module, record), _device(module), unread)
     recipe = QuantRecipe.from_config(record["recipe_name"], record["recipe"])
-    clock = TimestepClock(record["sigmas"]) if record["sigmas"] is not None else None
+    clock = TimestepClock(NoiseLevels(record["objective"], record["levels"])) if record["levels"] else None
     for name, shape in record["layers"].items():
         linear = _linear_of_shape(path, module, name, tuple(shape))
         own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}

@@ -16,7 +16,7 @@ from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.files.artifacts import METADATA_KEY
 from audioptq.files.checksum import SEAL_KEY, is_sealed
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 NO_SEAL = "it carries no digest of its contents"
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",

@@ -4,7 +4,7 @@ import pandas as pd
 from torch import nn
 
 from audioptq.machine.memory import give_back
-from audioptq.quantize.integer.backends import AUTO, BACKENDS, choose_for_layer
+from audioptq.quantize.integer.backends import AUTO, choose_for_layer
 from audioptq.quantize.integer.linear import IntegerLinear
 from audioptq.quantize.layers.apply import set_module
 from audioptq.quantize.layers.linear import QuantLinear
@@ -39,17 +39,6 @@ def use_integer(module: nn.Module, backend: str = AUTO, *, keep: bool = False) -
         rows.append({"layer": name, "backend": chosen.name if chosen else None, "reason": reason or None})
     give_back()  # what the trials took
     return pd.DataFrame(rows, columns=["layer", "backend", "reason"])
-
-
-def layers_to_fold(report: pd.DataFrame) -> list[str]:
-    """Of a report of `use_integer`, the layers whose backend would divide by a smoothing vector in a pass of its own."""
-    chosen = report.dropna(subset="backend")
-    return [row.layer for row in chosen.itertuples() if not BACKENDS[row.backend].divides_on_the_way]
-
-
-def packed_anew(module: nn.Module) -> list[IntegerLinear]:
-    """The layers that pack their weight at each call; `keep = True` of each keeps it, for a byte per weight."""
-    return [layer for layer in module.modules() if isinstance(layer, IntegerLinear) and layer.is_packed_anew]
 
 
 def summary(report: pd.DataFrame) -> str:

@@ -21,10 +21,11 @@ from audioptq.quantize.layers.unquantized import round_rest
 from audioptq.quantize.recipe.choose_layers import choose_layers
 from audioptq.quantize.recipe.options import nearest
 from audioptq.quantize.recipe.recipe import FLOAT_BITS, QuantRecipe
+from audioptq.site import Site
 
 
 def quantize_model(
-    module: nn.Module, recipe: QuantRecipe, stats: ActStats | None, candidates: Sequence[str], device: str | None = None
+    module: nn.Module, recipe: QuantRecipe, stats: ActStats | None, sites: Sequence[Site], device: str | None = None
 ) -> tuple[TimestepClock | None, pd.DataFrame]:
     """Replaces the chosen linear layers of `module` in place and rounds the rest to what its file will hold.
 
@@ -32,7 +33,7 @@ def quantize_model(
         module: The full-precision model.
         recipe: What is done.
         stats: Activation statistics; needed if `recipe.needs_calibration`.
-        candidates: Names of the linear layers that the model offers, in order of execution.
+        sites: The layers that the model offers, in order of execution.
         device: Where each layer is worked on in turn, to come back afterwards; None for where it is.
 
     Returns:
@@ -44,12 +45,13 @@ def quantize_model(
     Raises:
         UserError: If a glob matches nothing, or statistics are missing or do not fit.
     """
+    candidates = [site.name for site in sites]
     chosen = select_layers(module, recipe, candidates)
     clock = None
     if recipe.needs_calibration:
         _check_stats(recipe, stats, chosen)
         assert stats is not None, "checked by _check_stats"
-        clock = TimestepClock(stats.sigmas.tolist())
+        clock = TimestepClock(stats.levels)
     rows = {name: _untouched(name, _linear(module, name), recipe, stats) for name in candidates}
     for name in progress(list(chosen), f"quantize {recipe.name}", unit="layer"):
         home = _linear(module, name).weight.device

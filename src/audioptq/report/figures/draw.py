@@ -65,7 +65,7 @@ def _draw_range(path: str | Path, layer: str | None, folder: Path) -> dict[str, 
     names = [key.removesuffix(".absmax") for key in tensors if key.endswith(".absmax")]
     layer = layer or max(names, key=lambda name: _swing(tensors[f"{name}.absmax"]), default=None)
     kinds = ("min", "max", "absmax")
-    if layer not in names or "sigmas" not in tensors or any(f"{layer}.{kind}" not in tensors for kind in kinds):
+    if layer not in names or "levels" not in tensors or any(f"{layer}.{kind}" not in tensors for kind in kinds):
         raise UserError(
             f"The activation statistics {path} have no ranges of layer {layer!r}. They have {', '.join(names[:5])}"
             f"{' and more' if len(names) > 5 else ''}. Name one of these as the layer to draw."
@@ -76,7 +76,7 @@ def _draw_range(path: str | Path, layer: str | None, folder: Path) -> dict[str, 
         "need not.",
     )
     ranges = {kind: tensors[f"{layer}.{kind}"] for kind in kinds}
-    activation_figures.activation_range(figure.path, tensors["sigmas"], ranges, layer)
+    activation_figures.activation_range(figure.path, tensors["levels"], ranges, layer)
     return {"activation_range": figure}
 
 
