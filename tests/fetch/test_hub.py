@@ -11,9 +11,9 @@ from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.fetch import offline
 from audioptq.fetch.check import check_access, check_files
 from audioptq.fetch.hub import fetch_model
-from audioptq.fetch.resume import PIECE_BYTES
 from audioptq.fetch.weights import WeightsEntry
 
+PIECE_BYTES = 1 << 16  # as conftest.py has it
 REPO = "acme/sound"
 PAGE = f"https://huggingface.co/{REPO}"
 WEIGHTS = np.random.default_rng(6).bytes(200_000)
