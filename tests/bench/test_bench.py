@@ -192,7 +192,7 @@ def test_random_statistics_are_constant_where_the_prompt_goes_in(tiny_model, mak
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--models", "nowhere"], "nowhere, has no model_config.json"),
+        (["--models", "nowhere"], "no model directory nowhere"),
         (
             ["--models", "{folder}", "--random-weights", "other"],
             "--random-weights names other, but the models are tiny",

@@ -108,10 +108,12 @@ def test_damage_after_the_download_is_named(server, tmp_path):
     server.publish(REPO, FILES)
     path = fetch_model(REPO, "main", tmp_path).weights
     path.write_bytes(WEIGHTS[::-1])
-    with pytest.raises(DamagedArtifactError, match=r"model\.safetensors is not the file of acme/sound"):
+    with pytest.raises(
+        DamagedArtifactError, match=r"model\.safetensors cannot be used: it is not the file of acme/sound"
+    ):
         fetch_model(REPO, "main", tmp_path)
     (tmp_path / "revision.json").write_text("[]")
-    with pytest.raises(DamagedArtifactError, match=r"revision\.json is not the record"):
+    with pytest.raises(DamagedArtifactError, match=r"revision\.json cannot be used: it is not the record"):
         fetch_model(REPO, "main", tmp_path)
 
 

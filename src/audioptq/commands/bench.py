@@ -27,7 +27,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         nargs="+",
         required=True,
         metavar="[NAME=]DIR",
-        help="directories with model_config.json and weights",
+        help="directories of models",
     )
     parser.add_argument(
         "--random-weights",
@@ -101,6 +101,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _models(options: argparse.Namespace) -> "tuple[BenchModel, ...]":
     from audioptq.bench.plan import BenchModel
+    from audioptq.models.registry import family_of
 
     pairs = [text.rpartition("=")[::2] for text in options.models]
     folders = {name or Path(folder).resolve().name: folder for name, folder in pairs}
@@ -111,11 +112,8 @@ def _models(options: argparse.Namespace) -> "tuple[BenchModel, ...]":
             if unknown
             else f"Two of the models have the same name, of {', '.join(folders)}: name them, as in mini=models/mini."
         )
-    for name, folder in folders.items():
-        if not (Path(folder) / "model_config.json").is_file():
-            raise UserError(
-                f"The model {name}, {folder}, has no model_config.json: name a model's directory by --models."
-            )
+    for folder in folders.values():
+        family_of(folder)  # said before anything is measured
     return tuple(
         BenchModel(name, folder, "random" if name in options.random_weights else "trained", options.text_encoder)
         for name, folder in folders.items()

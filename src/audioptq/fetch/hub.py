@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.errors import UserError, damaged
 from audioptq.fetch.digests import mismatch
 from audioptq.fetch.disk import require_space
 from audioptq.fetch.download import fetch_file
@@ -50,9 +50,8 @@ def fetch_model(repo: str, revision: str, folder: str | Path, weights: str | Non
     for name, file in record["files"].items():
         why = mismatch(folder / name, [file["digest"]])
         if why:
-            raise DamagedArtifactError(
-                f"{folder / name} is not the file of {repo} at {record['commit']}: {why}. Delete it and run again."
-            )
+            what = f"it is not the file of {repo} at {record['commit']}: {why}"
+            raise damaged(folder / name, what, "Delete it and run again.")
     config, model = (folder / name for name in record["files"])
     return FetchedModel(config, model, record["commit"])
 
@@ -69,9 +68,7 @@ def read_record(folder: Path, repo: str, revision: str, weights: str | None) -> 
     keys = ["repo", "revision", "commit", "files"]
     well_formed = isinstance(record, dict) and list(record) == keys and isinstance(record["files"], dict)
     if not well_formed or len(record["files"]) != 2:
-        raise DamagedArtifactError(
-            f"{folder / RECORD} is not the record of a fetched model. Remove {folder} and run again."
-        )
+        raise damaged(folder / RECORD, "it is not the record of a fetched model", f"Remove {folder} and run again.")
     same = record["repo"] == repo and revision in (record["revision"], record["commit"])
     if not same or weights not in (None, *record["files"]):
         raise UserError(
