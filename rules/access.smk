@@ -28,7 +28,7 @@ def check_downloads():
     """Finds a closed gate, an unreachable host or a full disk before any job starts."""
     entry = config["models"][MODEL]
     if "hub" in entry:
-        from audioptq.fetch.check import check_access
+        from audioptq.fetch.hub import check_access
 
         check_access(
             entry["hub"], entry["revision"], model_folder(MODEL), "model.safetensors"

@@ -9,8 +9,8 @@ from hub_server import Fault
 
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.fetch import offline
-from audioptq.fetch.check import check_access, check_files
-from audioptq.fetch.hub import fetch_model
+from audioptq.fetch.check import check_files
+from audioptq.fetch.hub import check_access, fetch_model
 from audioptq.fetch.weights import WeightsEntry
 
 PIECE_BYTES = 1 << 16  # as conftest.py has it
