@@ -1,5 +1,6 @@
 """What the machine is, what it does at best, and how much memory a process took at most."""
 
+import math
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ MOVED_VALUES = 1 << 26
 def describe_machine(device: str) -> dict[str, Any]:
     """Names and versions of what is measured on."""
     trials = {
+        torch.backends.cpu.get_cpu_capability(): True,
         "VNNI": torch.cpu._is_vnni_supported(),
         "AVX512-BF16": torch.cpu._is_avx512_bf16_supported(),
         "AMX": torch.cpu._is_amx_tile_supported(),
@@ -29,10 +31,7 @@ def describe_machine(device: str) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
         "processor": _field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
-        "instruction_sets": [
-            torch.backends.cpu.get_cpu_capability(),
-            *(name for name, is_there in trials.items() if is_there),
-        ],
+        "instruction_sets": [name for name, is_there in trials.items() if is_there],
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -65,29 +64,15 @@ def measure_ceilings(
         `products`: name -> `per_second` (None where it cannot run) and `by`, its backend or the reason; `bandwidth`: copy
         `a = b`, two vectors moved, and triad `a = b + 3 c`, three.
     """
-
-    def rates(product: Callable[..., Any], shape: tuple[int, int, int]) -> float:
-        m, k, n = shape
-        return 2 * m * k * n / _fastest(product, seconds)
-
     products: dict[str, Any] = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        floats = [
-            (torch.ones(m, k, device=device, dtype=dtype), torch.ones(n, k, device=device, dtype=dtype))
-            for m, k, n in shapes
-        ]
-        best = max(rates(lambda x=x, w=w: x @ w.T, shape) for (x, w), shape in zip(floats, shapes, strict=True))
-        products[str(dtype).removeprefix("torch.")] = {"per_second": best, "by": "torch"}
-    for bits in (8, 4):
-        found = [choose_backend("auto", torch.device(device), (n, k), bits) for _, k, n in shapes]
-        refusals = [reason for backend, reason in found if backend is None]
-        runs = (
-            [] if refusals else [_integers(b, bits, shape, device) for (b, _), shape in zip(found, shapes, strict=True)]
-        )
-        products[f"int8 x {bits}-bit weights"] = {
-            "per_second": None if refusals else max(map(rates, runs, shapes)),
-            "by": refusals[0] if refusals else ", ".join(dict.fromkeys(backend.name for backend, _ in found if backend)),
-        }  # fmt: skip
+    for kind in (torch.float32, torch.bfloat16, 8, 4):
+        found = [_product(kind, shape, device) for shape in shapes]
+        works = [work for work, _ in found if work is not None]
+        is_whole = len(works) == len(found)
+        rates = [2 * math.prod(shape) / _fastest(work, seconds) for shape, work in zip(shapes, works, strict=is_whole)]
+        name = str(kind).removeprefix("torch.") if isinstance(kind, torch.dtype) else f"int8 x {kind}-bit weights"
+        by = ", ".join(dict.fromkeys(by for work, by in found if is_whole or work is None))
+        products[name] = {"per_second": max(rates) if is_whole else None, "by": by}
     b, c = torch.ones(values, device=device), torch.ones(values, device=device)
     a = torch.empty_like(b)
     moved = {
@@ -97,12 +82,18 @@ def measure_ceilings(
     return {"products": products, "bandwidth": moved}
 
 
-def _integers(backend: Any, bits: int, shape: tuple[int, int, int], device: str) -> Callable[[], Any]:
+def _product(kind: torch.dtype | int, shape: tuple[int, int, int], device: str) -> tuple[Callable[[], Any] | None, str]:
+    """A product of floats, or of int8 by weights of `kind` bits, and what multiplies; None and the reason where nothing does."""
     m, k, n = shape
-    weight = torch.full((n, k), qmax(bits), dtype=torch.int8, device=device)
-    packed = backend.prepare(weight, torch.ones(n, device=device), bits)
-    x, scale = torch.ones(m, k, dtype=torch.int8, device=device), torch.ones(m, 1, device=device)
-    return lambda: backend.product(x, scale, packed)
+    if isinstance(kind, torch.dtype):
+        floats, weight = (torch.ones(rows, k, device=device, dtype=kind) for rows in (m, n))
+        return lambda: floats @ weight.T, "torch"
+    backend, reason = choose_backend("auto", torch.device(device), (n, k), kind)
+    if backend is None:
+        return None, reason
+    x, integers = (torch.full((rows, k), qmax(kind), dtype=torch.int8, device=device) for rows in (m, n))
+    packed, scale = backend.prepare(integers, torch.ones(n, device=device), kind), torch.ones(m, 1, device=device)
+    return lambda: backend.product(x, scale, packed), backend.name
 
 
 def _fastest(work: Callable[[], Any], seconds: float) -> float:

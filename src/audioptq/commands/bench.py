@@ -22,21 +22,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "bench", help="measure how fast a model's forms are on this machine", description=DESCRIPTION
     )
-    parser.add_argument(
-        "--models",
-        nargs="+",
-        required=True,
-        metavar="[NAME=]DIR",
-        help="directories of models",
-    )
-    parser.add_argument(
-        "--random-weights",
-        nargs="*",
-        default=[],
-        metavar="NAME",
-        help="of these models, those whose weights are random",
-    )
-    parser.add_argument("--text-encoder", metavar="DIR", help="the T5 of the models that have one")
+    parser.add_argument("--models", nargs="+", required=True, metavar="[NAME=]DIR", help="directories of models")
+    what = "of these models, those whose weights are random"
+    parser.add_argument("--random-weights", nargs="*", default=[], metavar="NAME", help=what)
+    parser.add_argument("--text-encoder", metavar="DIR", help="the text encoder of the models that have one")
     parser.add_argument(
         "--forms",
         nargs="+",
