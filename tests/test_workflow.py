@@ -47,7 +47,8 @@ def test_the_table_has_a_whole_row_for_every_recipe(undisturbed: Run) -> None:
 
 def test_jobs_run_side_by_side(undisturbed: Run) -> None:
     paths = (undisturbed.folder / ".snakemake/metadata").iterdir()
-    records = {record["log"][0]: record for record in (json.loads(path.read_text()) for path in paths) if record["log"]}
+    found = [json.loads(path.read_text()) for path in paths]
+    records = {record["log"][0]: record for record in found if record.get("log")}  # a job may have several outputs
     spans = [(record["starttime"], record["endtime"]) for record in records.values()]
     wall = max(end for _, end in spans) - min(start for start, _ in spans)
     assert sum(end - start for start, end in spans) / wall >= 1.2  # two jobs at a time, so that 2 is the most

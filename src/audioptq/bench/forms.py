@@ -92,19 +92,18 @@ def _torchao_int8(model: AudioModel) -> Facts:
 
 def _torchao_int4(model: AudioModel) -> Facts:
     """Of torchao: int4 weights, in the first packing that this machine takes; its kernels want bfloat16 around them."""
-    from torchao.quantization import Int4WeightOnlyConfig, quantize_
+    from torchao.quantization import Int4WeightOnlyConfig
 
     _bfloat16(model)
-    trial = nn.Linear(256, 256).to(best_device(), torch.bfloat16).requires_grad_(False)
     refusals = []
     for packing in INT4_PACKINGS:
         config: Any = Int4WeightOnlyConfig(group_size=128, int4_packing_format=packing)
         try:
-            quantize_(nn.Sequential(trial), config)
+            n_layers = _quantize(model, config)
         except Exception as error:  # each packing has its own way to say that it cannot
             refusals.append(f"{packing}: {type(error).__name__}: {str(error).splitlines()[0]}")
             continue
-        return {"quantized_layers": _quantize(model, config), "note": f"int4 packing {packing}, the rest in bfloat16"}
+        return {"quantized_layers": n_layers, "note": f"int4 packing {packing}, the rest in bfloat16"}
     raise UserError(f"torchao has no int4 weights here ({'; '.join(refusals)})")
 
 

@@ -61,7 +61,7 @@ class Turns:
         common = {"model": self.model.name, "weights": self.model.weights, "form": form.name, "compute": form.compute}
         facts: Row = {"statistics": "none", **self._facts}
         left = list(self.cases)
-        worker = own = self._baseline if form.name == BASELINE else None
+        worker = self._baseline if form.name == BASELINE else None
         try:
             if worker is None:
                 made = {"path": None, "statistics": "none"}
@@ -77,7 +77,7 @@ class Turns:
             for case in left:
                 yield {**common, **asdict(case), "reason": f"{error}{where}"}
         finally:
-            if worker is not None and worker is not own:
+            if worker is not None and worker is not self._baseline:
                 worker.close()
 
     def _once(self, task: str, **request: Any) -> Any:

@@ -19,8 +19,10 @@ CAPTION = "a dog barks"
 
 @torch.inference_mode()
 def conditionings(model: AudioModel, batches: Sequence[int]) -> dict[int, Any]:
-    """Conditioning of a caption's longest clip, by batch."""
-    return {batch: model.condition([CAPTION] * batch, [model.max_seconds] * batch) for batch in set(batches)}
+    """Conditioning of a caption's longest clip, by batch, on the CPU."""
+    found = {batch: model.condition([CAPTION] * batch, [model.max_seconds] * batch) for batch in set(batches)}
+    on_cpu: dict[int, Any] = tree_map_only(Tensor, lambda tensor: tensor.cpu(), found)
+    return on_cpu
 
 
 class Stepper:

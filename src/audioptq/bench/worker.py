@@ -11,7 +11,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from audioptq.bench.plan import GENERATION, BenchModel, Case, Form
+from audioptq.bench.plan import BASELINE, GENERATION, BenchModel, Case, Form
 from audioptq.bench.process import FormError
 from audioptq.console import end_with_driver
 from audioptq.errors import UserError
@@ -37,18 +37,17 @@ class Session:
         Returns:
             `conditionings` by batch, `counts` of `count_operations` by case, and `clip_latents`, frames of a whole clip.
         """
+        from audioptq.bench.forms import build_form
         from audioptq.bench.operations import count_operations
         from audioptq.bench.steps import Stepper, conditionings
-        from audioptq.machine.device import best_device
-        from audioptq.models.registry import open_model
         from audioptq.sampling.sampler import SamplerSettings
 
-        opened = open_model(model.folder, model.text_encoder)
-        opened.require_text_encoder()
-        found = conditionings(opened, [case.batch for case in cases])
-        stepper = Stepper(opened.to(best_device()), SamplerSettings(**sampler), found, seed)
-        counts = {case: count_operations(opened, partial(stepper.step, case)) for case in cases}
-        return {"conditionings": found, "counts": counts, "clip_latents": opened.latent_shape[-1]}
+        built, _ = build_form(model, Form(BASELINE, "float"), None)
+        built.require_text_encoder()
+        found = conditionings(built, [case.batch for case in cases])
+        stepper = Stepper(built, SamplerSettings(**sampler), found, seed)
+        counts = {case: count_operations(built, partial(stepper.step, case)) for case in cases}
+        return {"conditionings": found, "counts": counts, "clip_latents": built.latent_shape[-1]}
 
     def quantize(self, **request: Any) -> dict[str, Any]:
         """Makes a recipe's file, unless it is there."""
