@@ -34,7 +34,6 @@ LAYERS = (
     "report",
     "runs",
     "train",
-    "estimate",
     "bench",
     "commands",
     "cli",
@@ -44,9 +43,8 @@ FORBIDDEN = {
     "score": {"models", "embed", "quantize", "generate"},  # scores any files
     "train": {"report", "runs"},
     "runs": {"generate", "report", "train"},
-    "estimate": {"models", "generate", "report", "train"},
     "report": {"models", "generate", "embed"},
-    "bench": {"embed", "score", "train", "estimate"},
+    "bench": {"embed", "score", "train"},
     "commands": {"score", "report", "train"},
 }
 # `runs.config_check` and `train` read no configuration: the former is handed it, the latter has its settings passed.

@@ -45,15 +45,13 @@ def test_the_table_has_a_whole_row_for_every_recipe(undisturbed: Run) -> None:
     assert fp32["size_ratio"] == fp32["speedup"] == 1
 
 
-def test_jobs_spend_their_time_at_work(undisturbed: Run) -> None:
-    records = [json.loads(path.read_text()) for path in (undisturbed.folder / ".snakemake/metadata").iterdir()]
-    spans = {record["log"][0]: (record["starttime"], record["endtime"]) for record in records}
-    own = sum(float(re.search(r"done in ([0-9.]+) s$", (undisturbed.folder / log).read_text())[1]) for log in spans)
-    wall = max(ended for _, ended in spans.values()) - min(started for started, _ in spans.values())
-    busy = sum(ended - started for started, ended in spans.values())
-    print(f"{len(spans)} jobs: {wall:.1f} s, busy {busy:.1f} s, own work {own:.1f} s")
-    # What a job does behind its imports, of the time from its start to its end: by a process of its own, a third.
-    assert own / busy >= 0.6
+def test_jobs_run_side_by_side(undisturbed: Run) -> None:
+    paths = (undisturbed.folder / ".snakemake/metadata").iterdir()
+    found = [json.loads(path.read_text()) for path in paths]
+    records = {record["log"][0]: record for record in found if record.get("log")}  # a job may have several outputs
+    spans = [(record["starttime"], record["endtime"]) for record in records.values()]
+    wall = max(end for _, end in spans) - min(start for start, _ in spans)
+    assert sum(end - start for start, end in spans) / wall >= 1.2  # two jobs at a time, so that 2 is the most
 
 
 def test_a_second_run_has_nothing_to_do_and_says_so_quickly(undisturbed: Run) -> None:

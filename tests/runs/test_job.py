@@ -31,7 +31,6 @@ def test_the_collector_rests_while_a_job_is_not_at_work(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     subprocess.run([sys.executable, "-c", JOB, str(log)], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
     assert "threads 2" in log.read_text()
-    assert "done in" in log.read_text().splitlines()[-1]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

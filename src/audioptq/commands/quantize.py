@@ -32,7 +32,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="quantize a model into one file",
         description="Quantizes a model into one file. A file that is there already is replaced.",
     )
-    parser.add_argument("model", help="directory with model_config.json and model.safetensors")
+    parser.add_argument("model", help="directory of a model")
     parser.add_argument("recipe", help="name in the library of recipes, or a YAML file with one recipe's sections")
     parser.add_argument("-o", "--output", required=True, help="file to write (weights.safetensors)")
     parser.add_argument(

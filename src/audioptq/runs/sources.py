@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from audioptq.evaluators import evaluator_info
-from audioptq.fetch.check import check_access, check_files
 from audioptq.fetch.weights import WeightsEntry
 from audioptq.models import registry
 
@@ -106,9 +105,13 @@ class Sources:
         """
         entry = self.config["models"][model]
         if "hub" in entry:
+            from audioptq.fetch.hub import check_access  # here, since most runs download nothing
+
             check_access(entry["hub"], entry["revision"], self.model_folder(model), "model.safetensors")
         absent = self.absent(files)
         if absent:
+            from audioptq.fetch.check import check_files
+
             check_files(absent, self.config["downloads"])
 
     def absent(self, files: Iterable[str]) -> list[WeightsEntry]:
