@@ -76,6 +76,11 @@ def score_inputs(wildcards):
     info = metric_info(wildcards.metric)
     if info.embedder is None:
         return {"baseline": baseline_manifests(wildcards)}
+    if info.target == "fp32":
+        return {
+            "generated": embedded(wildcards, info.embedder),
+            "target": embedded(baseline_of(wildcards), info.embedder),
+        }
     folder = "captions" if info.target == "prompt" else references_of(info.embedder)
     return {
         "generated": embedded(wildcards, info.embedder),

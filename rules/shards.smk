@@ -31,10 +31,15 @@ def manifests_of(recipe, seed):
     return manifests(SimpleNamespace(model=MODEL, recipe=recipe, seed=seed))
 
 
-def baseline_manifests(wildcards):
-    """Manifests of full precision for the same clips; the noise floor's seed is compared with the first of the others."""
+def baseline_of(wildcards):
+    """Full precision of the same seed; the noise floor's seed is compared with the first of the others."""
     seed = SEEDS[0] if int(wildcards.seed) == NOISE_FLOOR_SEED else wildcards.seed
-    return manifests(SimpleNamespace(model=wildcards.model, recipe=BASELINE, seed=seed))
+    return SimpleNamespace(model=wildcards.model, recipe=BASELINE, seed=seed)
+
+
+def baseline_manifests(wildcards):
+    """Manifests of full precision for the same clips."""
+    return manifests(baseline_of(wildcards))
 
 
 def manifests_embedded_at_once():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from audioptq.audio.manifest import by_recipe, compute_by_recipe
 from audioptq.files.artifacts import read_json
 from audioptq.report.measure.inputs import ReportInputs
-from audioptq.report.page.facts import run_facts, spread
+from audioptq.report.page.details import run_facts, spread
 from audioptq.report.run import build_report
 from audioptq.runs import job
 

@@ -1,4 +1,7 @@
-"""Reads the manifest of generated clips, whose shards list what was generated and what became of it."""
+"""Reads the manifest of generated clips, whose shards list what was generated and what became of it.
+
+A clip's status is one of `USABLE` or of `UNUSABLE`; who asks what became of a clip takes the words from here.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +11,9 @@ import pandas as pd
 from audioptq.errors import DamagedArtifactError
 from audioptq.files.artifacts import read_parquet
 
+OK, CLIPPED, SILENT, NON_FINITE = "ok", "clipped", "silent", "non_finite"
+USABLE = (OK, CLIPPED)
+UNUSABLE = (SILENT, NON_FINITE)
 COLUMNS = ("clip_id", "caption", "seed", "path", "sample_rate", "n_samples", "gain", "status")
 
 
@@ -48,6 +54,26 @@ def check_unique(frame: pd.DataFrame, source: str) -> None:
             f"{source} does not fit the run: the clip {twice.iloc[0]!r} occurs twice in it. "
             "Delete the file and run snakemake again."
         )
+
+
+def failed_clips(manifest: pd.DataFrame) -> dict[str, str]:
+    """Clips of a manifest without usable audio, and their status; clipped clips are usable.
+
+    Example:
+        >>> failed_clips(pd.DataFrame({"clip_id": ["a", "b"], "status": ["ok", "silent"]}))
+        {'b': 'silent'}
+
+    Raises:
+        DamagedArtifactError: If a status is none of ok, clipped, silent, non_finite.
+    """
+    unknown = sorted(set(map(str, manifest["status"])) - {*USABLE, *UNUSABLE})
+    if unknown:
+        raise DamagedArtifactError(
+            f"{source_of(manifest)} has the status {unknown[0]!r}, which is none of {', '.join((*USABLE, *UNUSABLE))}. "
+            "Delete it and run the generate stage again."
+        )
+    failed = manifest[manifest["status"].isin(UNUSABLE)]
+    return dict(zip(failed["clip_id"], failed["status"], strict=True))
 
 
 def compute_by_recipe(manifests: Mapping[str, Sequence[str | Path]]) -> dict[str, str]:

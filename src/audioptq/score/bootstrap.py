@@ -26,7 +26,7 @@ def cluster_ids(prompts: pd.DataFrame) -> list[str]:
     return [f"clip {clip}" if pd.isna(reference) else f"reference {reference}" for clip, reference in pairs]
 
 
-def resample_counts(cluster_ids: Sequence[str], n_replicates: int, seed: int) -> IntArray:
+def draw_counts(cluster_ids: Sequence[str], n_replicates: int, seed: int) -> IntArray:
     """How often each item occurs in each bootstrap replicate when whole clusters are drawn with replacement.
 
     The plan depends on the set of cluster ids and the seed alone: neither on the order of the items nor on a recipe.
@@ -40,7 +40,7 @@ def resample_counts(cluster_ids: Sequence[str], n_replicates: int, seed: int) ->
         Counts `[replicates, items]`; items of one cluster have equal counts.
 
     Example:
-        >>> counts = resample_counts(["a", "b", "a"], n_replicates=4, seed=0)
+        >>> counts = draw_counts(["a", "b", "a"], n_replicates=4, seed=0)
         >>> counts.shape, bool((counts[:, 0] == counts[:, 2]).all()), (counts[:, 0] + counts[:, 1]).tolist()
         ((4, 3), True, [2, 2, 2, 2])
 
@@ -66,12 +66,12 @@ def mean_interval(
 
     Args:
         values: One value per item `[items]`.
-        counts: Plan of `resample_counts`, `[replicates, items]`.
+        counts: Plan of `draw_counts`, `[replicates, items]`.
         level: Coverage in (0, 1).
         skip_missing: Whether NaN values are left out; their number is then the caller's to report.
 
     Example:
-        >>> mean_interval([2.0, 2.0], resample_counts(["a", "b"], 10, seed=0))
+        >>> mean_interval([2.0, 2.0], draw_counts(["a", "b"], 10, seed=0))
         (2.0, 2.0)
 
     Raises:
@@ -126,12 +126,12 @@ def paired_difference(
     Args:
         target: Values of the recipe compared with (as a rule fp32), `[items]`.
         generated: Values of the recipe, same clips in the same order, `[items]`.
-        counts: Plan of `resample_counts`, `[replicates, items]`.
+        counts: Plan of `draw_counts`, `[replicates, items]`.
         level: Coverage in (0, 1).
         skip_missing: Whether clips that lack a value in either recipe are left out of both.
 
     Example:
-        >>> counts = resample_counts(["a", "b", "c"], 100, seed=0)
+        >>> counts = draw_counts(["a", "b", "c"], 100, seed=0)
         >>> paired_difference(target=[1.0, 5.0, 9.0], generated=[1.5, 5.5, 9.5], counts=counts)
         PairedDifference(mean=0.5, low=0.5, high=0.5, n_clips=3)
 
