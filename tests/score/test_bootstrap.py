@@ -6,8 +6,6 @@ from audioptq.score.bootstrap import (
     cluster_ids,
     draw_counts,
     mean_interval,
-    paired_difference,
-    replicate_means,
     set_interval,
 )
 
@@ -67,45 +65,28 @@ def test_width_is_that_of_the_normal_approximation() -> None:
     assert narrow[1] - narrow[0] < 0.5 * (high - low)
 
 
-def test_missing_values_are_refused_unless_left_out_on_purpose() -> None:
-    counts = draw_counts(CLUSTERS, 100, seed=0)
+def test_missing_values_are_refused() -> None:
     values = np.arange(8.0)
     values[3] = np.nan
     with pytest.raises(ValueError, match="1 of 8 values"):
-        mean_interval(values, counts)
-    low, high = mean_interval(values, counts, skip_missing=True)
-    assert np.nanmin(values) <= low <= high <= np.nanmax(values)
-    means = replicate_means(values, counts, skip_missing=True)
-    kept = np.isfinite(values)
-    np.testing.assert_allclose(means[0], np.average(values[kept], weights=counts[0, kept]))
-    with pytest.raises(ValueError, match="no value"):
-        mean_interval(np.full(8, np.nan), counts, skip_missing=True)
+        mean_interval(values, draw_counts(CLUSTERS, 100, seed=0))
+
+
+def test_replicates_that_drew_no_clip_are_left_out() -> None:
+    counts = np.array([[0, 0], [3, 1], [1, 1]])
+    assert mean_interval([2.0, 6.0], counts, level=0.999999) == pytest.approx((3.0, 4.0), abs=1e-5)
+    with pytest.raises(ValueError, match="no replicate drew a clip"):
+        mean_interval([2.0, 6.0], np.zeros((3, 2), dtype=np.int64))
 
 
 def test_pairing_sees_what_two_intervals_hide() -> None:
     rng = np.random.default_rng(2)
-    clusters = [str(index) for index in range(60)]
-    counts = draw_counts(clusters, 500, seed=0)
+    counts = draw_counts([str(index) for index in range(60)], 500, seed=0)
     target = 5 * rng.standard_normal(60)
     generated = target + 0.5 + 0.1 * rng.standard_normal(60)
-    difference = paired_difference(target=target, generated=generated, counts=counts)
-    assert difference.is_resolved
-    assert difference.low < 0.5 < difference.high
-    assert difference.mean == pytest.approx(generated.mean() - target.mean())
+    low, high = mean_interval(generated - target, counts)
+    assert 0 < low < 0.5 < high
     assert mean_interval(target, counts)[1] > mean_interval(generated, counts)[0]
-    reverse = paired_difference(target=generated, generated=target, counts=counts)
-    assert (reverse.low, reverse.high) == pytest.approx((-difference.high, -difference.low))
-    assert not paired_difference(target=target, generated=target, counts=counts).is_resolved
-
-
-def test_pairs_need_both_values() -> None:
-    counts = draw_counts(["a", "b", "c", "d"], 200, seed=0)
-    difference = paired_difference(
-        target=[1.0, np.nan, 3.0, 4.0], generated=[2.0, 2.0, np.nan, 6.0], counts=counts, skip_missing=True
-    )
-    assert (difference.mean, difference.n_clips) == (1.5, 2)
-    with pytest.raises(ValueError, match="missing"):
-        paired_difference(target=[1.0, np.nan, 3.0, 4.0], generated=[2.0] * 4, counts=counts)
 
 
 def test_set_interval_removes_the_shift_of_replicates() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.errors import UserError, damaged
 from audioptq.files.artifacts import read_tensors
 from audioptq.report.figures import activation_figures, layer_figures
 from audioptq.report.figures import table_figures as figures
@@ -95,10 +95,8 @@ def _swing(absmax: NDArray[np.float32]) -> float:
 def _draw_map(path: str | Path, places: Places, folder: Path) -> dict[str, Drawn]:
     tensors, metadata = read_tensors(path, framework="np")
     if "activation" not in tensors:
-        raise DamagedArtifactError(
-            f"The activation map {path} has no tensor `activation` (it has {', '.join(sorted(tensors))}). Delete it "
-            "and run snakemake to calibrate again."
-        )
+        why = f"it has no tensor `activation` (it has {', '.join(sorted(tensors))})"
+        raise damaged(path, why, "Delete it and run snakemake to calibrate again.")
     title = layer_figures.layer_title(str(metadata.get("layer", "one layer")), places)
     place = activation_figures.where(metadata, title)
     drawn = {

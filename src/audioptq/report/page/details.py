@@ -74,14 +74,13 @@ def layer_summary(layers: pd.DataFrame, entry: Mapping[str, Any]) -> dict[str, A
         layers: The recipe's `layers.parquet`.
         entry: The recipe's entry of the config.
     """
-    column = next((name for name in layers.columns if "sqnr" in str(name).lower()), None)
-    if column is None or not layers[column].notna().any():
+    if "sqnr_db" not in layers or not layers["sqnr_db"].notna().any():
         return None
     layers = layers[layers["quantized"].astype(bool)] if "quantized" in layers else layers
-    name = next((candidate for candidate in ("layer", "name") if candidate in layers), layers.columns[0])
-    known = layers[np.isfinite(layers[column].astype(float))].groupby(name, sort=False)[column].min().sort_values()
+    sqnr_db = layers.set_index("layer")["sqnr_db"].astype(float)
+    known = sqnr_db[np.isfinite(sqnr_db)].sort_values()
     summary = [
-        ("Quantized layers", len(layers[name].unique())),
+        ("Quantized layers", len(layers)),
         ("SQNR, median", f"{known.median():.1f} dB"),
         ("SQNR, lowest to highest", f"{known.min():.1f} to {known.max():.1f} dB"),
         *smoothing_vectors(layers),
