@@ -88,7 +88,8 @@ def _score_audio(metrics: Sequence[str], inputs: ScoreInputs) -> dict[str, Score
 
 
 def _score_embedded(metrics: Sequence[str], inputs: ScoreInputs, files: Mapping[str, Paths]) -> dict[str, Scored]:
-    read: Callable[[Any], File] = cache(read_file)
+    # What nobody reads again is not kept: the windows of a published evaluation are 0.4 GB.
+    read: Callable[[Any], File] = cache(read_file) if len(metrics) > 1 else read_file
     scored: dict[str, Scored] = {}
     for metric in metrics:
         module, target = _module(metric), metric_info(metric).target
