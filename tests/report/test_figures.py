@@ -12,7 +12,7 @@ from audioptq.files.artifacts import read_tensors, write_tensors
 from audioptq.report.figures import activation_figures
 from audioptq.report.figures import table_figures as figures
 from audioptq.report.figures.draw import draw_figures
-from audioptq.report.figures.style import place_labels
+from audioptq.report.figures.style import SIGMA, place_labels
 from audioptq.report.measure.aggregate import Estimate
 from audioptq.report.measure.results import gather
 from audioptq.score.table import METRICS
@@ -60,12 +60,17 @@ def test_range_is_min_to_max_and_median_of_absmax(tmp_path, caught):
     assert axes.get_xlabel() == "noise level \N{GREEK SMALL LETTER SIGMA} (denoising runs to the right)"
 
 
-def test_levels_are_called_what_the_statistics_call_them(built, tmp_path, caught):
-    tensors, metadata = read_tensors(built[0].act_stats, framework="np")
-    write_tensors(tmp_path / "act_stats.safetensors", tensors, {**metadata, "level_name": "timestep"})
-    inputs = dataclasses.replace(built[0], act_stats=tmp_path / "act_stats.safetensors", activation_map=None)
-    draw_figures(inputs, gather(inputs), tmp_path)
-    assert caught[0].axes[0].get_xlabel() == "noise level timestep (denoising runs to the right)"
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [({"level_name": "time"}, "time"), ({"objective": "eps"}, "timestep"), ({"objective": "v"}, SIGMA), ({}, SIGMA)],
+)
+def test_levels_are_called_what_the_calibration_calls_them(built, tmp_path, caught, said, name):
+    tensors, _ = read_tensors(built[0].act_stats, framework="np")
+    write_tensors(tmp_path / "act_stats.safetensors", tensors, said)
+    inputs = dataclasses.replace(built[0], act_stats=tmp_path / "act_stats.safetensors")
+    drawn = draw_figures(inputs, gather(inputs), tmp_path)
+    assert caught[0].axes[0].get_xlabel() == f"noise level {name} (denoising runs to the right)"
+    assert f" at {name} = 0.72 " in drawn["activation_map"].caption
 
 
 def test_map_states_layer_and_sigma(tmp_path, caught):
@@ -75,8 +80,7 @@ def test_map_states_layer_and_sigma(tmp_path, caught):
     activation_figures.activation_map(tmp_path / "a.svg", matrix, place)
     top, axes = caught[0].axes[:2]
     assert top.get_title(loc="left").endswith("qkv of block 3 at \N{GREEK SMALL LETTER SIGMA} = 0.725 (step 12 of 20)")
-    named = {**metadata, "sigma": 500, "level_name": "timestep"}
-    assert activation_figures.where(named, "qkv") == "qkv at timestep = 500 (step 12 of 20)"
+    assert activation_figures.where({"level": 500}, "qkv", "timestep") == "qkv at timestep = 500"
     np.testing.assert_array_equal(axes.images[0].get_array(), np.abs(matrix))
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("input channel", "token")
 

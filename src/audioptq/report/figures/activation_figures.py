@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from audioptq.errors import UserError
-from audioptq.report.figures.style import ALPHA, BLUE, INK, SIGMA, VERMILION, drawing, level_symbol
+from audioptq.report.figures.style import ALPHA, BLUE, INK, SIGMA, VERMILION, drawing
 
 
 def activation_range(
@@ -113,15 +113,17 @@ def smoothing(path: str | Path, activation: np.ndarray, weight: np.ndarray, alph
         figure.suptitle(f"{place}, {ALPHA} = {alpha:g} (bars: maximum, line: median)", fontsize=9)
 
 
-def where(metadata: Mapping[str, Any], title: str) -> str:
+def where(metadata: Mapping[str, Any], title: str, symbol: str = SIGMA) -> str:
     """Layer and moment as a phrase: `qkv of block 3 at σ = 0.72 (step 12 of 20)`.
 
     Args:
         metadata: Of an activation map.
         title: The layer's.
+        symbol: What a noise level is called.
     """
-    if "sigma" in metadata:
-        title += f" at {level_symbol(metadata)} = {float(metadata['sigma']):.3g}"
+    level = metadata.get("level", metadata.get("sigma"))
+    if level is not None:
+        title += f" at {symbol} = {float(level):.3g}"
     if "step" in metadata:
         title += f" (step {metadata['step']}" + (f" of {metadata['n_steps']})" if "n_steps" in metadata else ")")
     return title

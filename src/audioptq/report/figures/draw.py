@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from audioptq.errors import UserError, damaged
-from audioptq.files.artifacts import read_tensors
+from audioptq.files.artifacts import read_tensor_metadata, read_tensors
 from audioptq.report.figures import activation_figures, layer_figures
 from audioptq.report.figures import table_figures as figures
 from audioptq.report.figures.layer_figures import Places
@@ -40,10 +40,11 @@ def draw_figures(inputs: ReportInputs, results: Results, folder: Path) -> dict[s
     """
     drawn: dict[str, Drawn] = {}
     percent, places = inputs.percent, layer_figures.places_of(results.layers.values())
+    calibration = read_tensor_metadata(inputs.act_stats) if inputs.act_stats is not None else {}
     if inputs.act_stats is not None:
         drawn |= _draw_range(inputs.act_stats, inputs.activation_range_layer, places, folder)
     if inputs.activation_map is not None:
-        drawn |= _draw_map(inputs.activation_map, places, folder)
+        drawn |= _draw_map(inputs.activation_map, calibration, places, folder)
     drawn |= _draw_layers(results.layers, inputs.recipes, places, folder)
     compared = {name: info for name, info in results.metrics.items() if name in set(results.comparisons["metric"])}
     if compared:
@@ -70,7 +71,8 @@ def _draw_range(path: str | Path, layer: str | None, places: Places, folder: Pat
     names = [key.removesuffix(".absmax") for key in tensors if key.endswith(".absmax")]
     layer = layer or max(names, key=lambda name: _swing(tensors[f"{name}.absmax"]), default=None)
     kinds = ("min", "max", "absmax")
-    if layer not in names or "sigmas" not in tensors or any(f"{layer}.{kind}" not in tensors for kind in kinds):
+    levels = tensors.get("levels", tensors.get("sigmas"))
+    if layer not in names or levels is None or any(f"{layer}.{kind}" not in tensors for kind in kinds):
         raise UserError(
             f"The activation statistics {path} have no ranges of layer {layer!r}. They have {', '.join(names[:5])}"
             f"{' and more' if len(names) > 5 else ''}. Name one of these as the layer to draw."
@@ -82,7 +84,7 @@ def _draw_range(path: str | Path, layer: str | None, places: Places, folder: Pat
         "need not.",
     )
     ranges = {kind: tensors[f"{layer}.{kind}"] for kind in kinds}
-    activation_figures.activation_range(figure.path, tensors["sigmas"], ranges, title, level_symbol(metadata))
+    activation_figures.activation_range(figure.path, levels, ranges, title, level_symbol(metadata))
     return {"activation_range": figure}
 
 
@@ -92,13 +94,13 @@ def _swing(absmax: NDArray[np.float32]) -> float:
     return float(span.max() / max(span.min(), 1e-12))
 
 
-def _draw_map(path: str | Path, places: Places, folder: Path) -> dict[str, Drawn]:
+def _draw_map(path: str | Path, calibration: Mapping[str, Any], places: Places, folder: Path) -> dict[str, Drawn]:
     tensors, metadata = read_tensors(path, framework="np")
     if "activation" not in tensors:
         why = f"it has no tensor `activation` (it has {', '.join(sorted(tensors))})"
         raise damaged(path, why, "Delete it and run snakemake to calibrate again.")
     title = layer_figures.layer_title(str(metadata.get("layer", "one layer")), places)
-    place = activation_figures.where(metadata, title)
+    place = activation_figures.where(metadata, title, level_symbol({**calibration, **metadata}))
     drawn = {
         "activation_map": Drawn(
             folder / "activation_map.svg",

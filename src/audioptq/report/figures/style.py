@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
 
 from audioptq.files.artifacts import atomic_path
+from audioptq.noise_levels import NAMES
 from audioptq.report.measure.compare import BETTER, UNCLEAR, WITHIN, WORSE
 
 # Okabe and Ito's palette: distinct for every common kind of colour vision; markers say the same a second time.
@@ -72,9 +73,9 @@ def panels(figure: Figure, n: int, columns: int) -> list[Axes]:
 
 
 def level_symbol(metadata: Mapping[str, Any]) -> str:
-    """What a noise level is called: by the file's `level_name`, or else sigma."""
-    name = str(metadata.get("level_name", "sigma"))
-    return SIGMA if name == "sigma" else name
+    """What a noise level is called: the file's `level_name`, or what its objective calls it, or else sigma."""
+    name = metadata.get("level_name") or NAMES.get(metadata.get("objective", ""), "sigma")
+    return SIGMA if name == "sigma" else str(name)
 
 
 def add_legend(figure: Figure, handles: list[Any], has_floor: bool) -> None:
