@@ -8,7 +8,7 @@ import audioptq.runs.job as job
 from audioptq.audio.manifest import by_recipe, compute_by_recipe
 from audioptq.files.artifacts import read_json
 from audioptq.report.measure.inputs import ReportInputs
-from audioptq.report.page.facts import run_facts, spread
+from audioptq.report.page.details import run_facts, spread
 from audioptq.report.run import build_report
 
 if TYPE_CHECKING:

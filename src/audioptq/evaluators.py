@@ -23,7 +23,8 @@ class EvaluatorInfo:
     Attributes:
         id: Name of the file without its ending.
         path: The file.
-        metrics: Metric id -> `statistic` (clap, kl, fd, fad) and `label`.
+        metrics: Metric id -> `statistic` (clap, kl, fd, fad), `label` and, where it is not the statistic's own, `target`: `fp32`
+            for the distance to full precision's clips.
         weights: Variant -> names of the files it reads in workflow/weights.tsv or in the config's `weights`; the first
             variant is the default.
         max_seconds: Longest clip that it takes; None if there is no limit.

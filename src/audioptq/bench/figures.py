@@ -12,8 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from audioptq.bench.plan import STEP
-from audioptq.report.figures.labels import place_labels
-from audioptq.report.figures.style import COLOURS, DASHES, INK, MARKERS, PAPER, drawing, panels
+from audioptq.report.figures.style import COLOURS, DASHES, INK, MARKERS, PAPER, drawing, panels, place_labels
 
 ROOFS = ("-", (0, (6, 2)), (0, (4, 2, 1, 2)), (0, (1, 1.5)))
 KEYS = ["model", "what", "latents", "batch"]

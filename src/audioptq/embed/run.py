@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from audioptq.audio.clips import ListedClip
+from audioptq.audio.manifest import UNUSABLE
 from audioptq.console import progress
 from audioptq.embed.base import Evaluator, TextEvaluator
 from audioptq.embed.self_test import probe
@@ -16,7 +17,6 @@ from audioptq.evaluators import evaluator_info
 
 Row = dict[str, Tensor]
 Embedded = tuple[dict[str, Tensor], dict[str, Any]]
-UNUSABLE = ("silent", "non_finite")
 # Fixed, so that a clip always meets the same neighbours in its batch: kernels round differently for other sizes.
 CLIPS_PER_BATCH = 8
 CAPTIONS_PER_BATCH = 64

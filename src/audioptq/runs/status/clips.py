@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from audioptq.audio.manifest import USABLE
 from audioptq.files.artifacts import METADATA_KEY, digest
 
-USABLE = ("ok", "clipped")
 # Without a batch for longer than both, a set rests: nothing is predicted for it. A job takes tens of seconds to start.
 PAUSE_SECONDS = 60.0
 PAUSE_BATCHES = 5
