@@ -111,7 +111,7 @@ class Plan:
             inputs[f"generated_{embedder}"] = self.embeddings(model, recipe, seed, embedder)
             if info.target == BASELINE:
                 inputs[f"fp32_{embedder}"] = self.embeddings(model, BASELINE, of_baseline, embedder)
-            else:
+            elif info.target in TARGET_FOLDERS:  # a metric may have no target
                 kind, folder = TARGET_FOLDERS[info.target], self._target_folder(info)
                 inputs[f"{kind}_{embedder}"] = f"{self.results}/embed/{folder}/{self.dataset}/{embedder}.safetensors"
         return inputs
