@@ -11,11 +11,6 @@ container: "docker://python:3.11-bookworm"
 
 
 include: "rules/common.smk"
-include: "rules/shards.smk"
-include: "rules/cluster.smk"
-include: "rules/start.smk"
-include: "rules/files.smk"
-include: "rules/access.smk"
 include: "rules/fetch.smk"
 include: "rules/prompts.smk"
 include: "rules/references.smk"
@@ -25,7 +20,6 @@ include: "rules/generate.smk"
 include: "rules/embed.smk"
 include: "rules/score.smk"
 include: "rules/report.smk"
-include: "rules/bench_files.smk"
 include: "rules/bench.smk"
 include: "rules/train.smk"
 
@@ -36,20 +30,24 @@ report: "workflow/report/workflow.rst"
 # Before any job: what has to be downloaded can be, and nobody else is at work on these results.
 onstart:
     try:
-        check_downloads()
-        record_unattended(since=cluster.claim(RESULTS, log, config))
+        SOURCES.check_downloads(MODEL, PLAN.downloads())
+        since = drivers.claim(RESULTS, log, config)
+        snakemake_internals.record_unattended(workflow, since)
     except UserError as error:
         print(f"\nError: {error}\n", file=sys.stderr)
         sys.exit(1)
-    start_forkserver()
+    scripts = snakemake_internals.repeated_scripts(workflow) if FORKSERVER else []
+    if scripts:
+        paths = [f"{workflow.basedir}/scripts/{script}" for script in scripts]
+        forkserver.start(FORKSERVER, [*forkserver.SNAKEMAKE_MODULES, *paths])
 
 
 onsuccess:
-    cluster.release(RESULTS)
+    drivers.release(RESULTS)
 
 
 onerror:
-    cluster.release(RESULTS)
+    drivers.release(RESULTS)
 
 
 # The table, its figures and the report: everything else is made on the way there.

@@ -2,9 +2,25 @@
 rule bench:
     input:
         # The worker is started by its name, so no import statement leads to it.
-        code=library("bench", PACKAGE / "bench" / "worker.py"),
-        models=bench_files(model_files),
-        text_encoders=bench_files(text_encoder_files),
+        code=lambda wildcards: library(
+            "bench",
+            library_files.PACKAGE / "bench" / "worker.py",
+            *(
+                file
+                for name in config["bench"]["models"]
+                for file in SOURCES.family_modules(name)
+            ),
+        ),
+        models=lambda wildcards: [
+            file
+            for name in config["bench"]["models"]
+            for file in SOURCES.model_files(name)
+        ],
+        text_encoders=lambda wildcards: [
+            file
+            for name in config["bench"]["models"]
+            for file in SOURCES.text_encoder_files(name)
+        ],
     output:
         steps=f"{RESULTS}/bench/steps.parquet",
         profile=f"{RESULTS}/bench/profile.parquet",
@@ -18,8 +34,8 @@ rule bench:
     resources:
         gpu=1,
     params:
-        models=bench_models(),
-        bench=BENCH,
+        models=SOURCES.bench_models(),
+        bench=config["bench"],
         recipes=config["recipes"],
         sampler=config["sampler"],
     message:

@@ -1,9 +1,9 @@
 # A shard of the prompts at a time: ranges of all of them are the ranges of the shards' ranges.
 rule calibrate:
     input:
-        code=library("calibrate"),
-        model=model_files,
-        text_encoder=text_encoder_files,
+        code=lambda wildcards: model_code("calibrate", wildcards.model, config["run"]),
+        model=of_wildcards(SOURCES.model_files),
+        text_encoder=of_wildcards(SOURCES.text_encoder_files),
         prompts=f"{RESULTS}/prompts/{DATASET}.calibration.parquet",
     output:
         stats=f"{RESULTS}/calibrate/{{model}}/shard-{{shard}}.safetensors",
@@ -18,6 +18,7 @@ rule calibrate:
         seed=config["calibration"]["seed"],
         batch_size=config["calibration"]["batch_size"],
         prompts_per_shard=config["calibration"]["prompts_per_shard"],
+        statistics=STATISTICS,
     message:
         "calibrate {wildcards.model}, shard {wildcards.shard}: activation ranges per timestep and input channel"
     script:
@@ -27,7 +28,7 @@ rule calibrate:
 rule merge_calibration:
     input:
         code=library("merge_calibration"),
-        shards=calibration_shards,
+        shards=of_wildcards(PLAN.calibration_shards),
     output:
         f"{RESULTS}/calibrate/{{model}}/act_stats.safetensors",
     log:

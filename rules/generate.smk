@@ -2,9 +2,11 @@
 # and a killed shard shall keep its finished batches. The library takes back only what it made from the same inputs.
 rule generate:
     input:
-        code=library("generate"),
+        code=lambda wildcards: model_code(
+            "generate", wildcards.model, [wildcards.recipe]
+        ),
         weights=f"{RESULTS}/quantize/{{model}}/{{recipe}}/weights.safetensors",
-        text_encoder=text_encoder_files,
+        text_encoder=of_wildcards(SOURCES.text_encoder_files),
         prompts=f"{RESULTS}/prompts/{DATASET}.parquet",
     output:
         f"{RESULTS}/generate/{{model}}/{{recipe}}/seed{{seed}}/shard-{{shard}}.parquet",
@@ -12,7 +14,6 @@ rule generate:
         f"{LOGS}/generate/{{model}}/{{recipe}}/seed{{seed}}/shard-{{shard}}.log",
     resources:
         gpu=1,
-    # The script reads generation.keep_weights from the config: it changes no clip, and a change of it shall rerun none.
     params:
         sampler=config["sampler"],
         batch_size=config["generation"]["batch_size"],

@@ -1,7 +1,9 @@
 rule quantize:
     input:
-        code=library("quantize"),
-        model=model_files,
+        code=lambda wildcards: model_code(
+            "quantize", wildcards.model, [wildcards.recipe]
+        ),
+        model=of_wildcards(SOURCES.model_files),
         stats=f"{RESULTS}/calibrate/{{model}}/act_stats.safetensors",
     output:
         weights=f"{RESULTS}/quantize/{{model}}/{{recipe}}/weights.safetensors",

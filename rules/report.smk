@@ -1,7 +1,11 @@
 rule report:
     input:
         code=library("report"),
-        assets=report_assets(),
+        # Template, style and script of the page, which no import names.
+        assets=sorted(
+            os.path.relpath(path)
+            for path in (library_files.PACKAGE / "report" / "page").glob("report.*")
+        ),
         prompts=f"{RESULTS}/prompts/{DATASET}.parquet",
         stats=f"{RESULTS}/calibrate/{MODEL}/act_stats.safetensors",
         map=f"{RESULTS}/calibrate/{MODEL}/activation_map-0000.safetensors",
@@ -13,12 +17,14 @@ rule report:
             recipe=config["run"],
         ),
         manifests=[
-            path for recipe, seed in runs() for path in manifests_of(recipe, seed)
+            path
+            for recipe, seed in PLAN.runs()
+            for path in PLAN.manifests(MODEL, recipe, seed)
         ],
         scores=[
             f"{RESULTS}/score/{MODEL}/{recipe}/seed{seed}/{metric}.parquet"
-            for recipe, seed in runs()
-            for metric in scored_metrics()
+            for recipe, seed in PLAN.runs()
+            for metric in METRICS
         ],
     output:
         table=report(
@@ -40,14 +46,14 @@ rule report:
         f"{LOGS}/report.log",
     params:
         model=MODEL,
-        model_path=model_folder(MODEL),
+        model_folder=SOURCES.model_folder(MODEL),
         recipes={name: config["recipes"][name] for name in config["run"]},
         report=config["report"],
         sampler=config["sampler"],
         bootstrap=config["bootstrap"],
         dataset=DATASET,
-        fact_manifests=manifests_of(BASELINE, SEEDS[0]),
-        noise_floor_seed=NOISE_FLOOR_SEED,
+        fact_manifests=PLAN.manifests(MODEL, BASELINE, config["generation"]["seeds"][0]),
+        noise_floor_seed=config["generation"]["noise_floor_seed"],
     message:
         "report: table, figures and page"
     script:

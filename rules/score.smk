@@ -1,17 +1,23 @@
+# All metrics of a recipe and seed in one job; a file for each.
 rule score:
     input:
-        unpack(score_inputs),
-        code=score_code,
+        unpack(of_wildcards(PLAN.score_inputs)),
+        code=library("score", *PLAN.metric_modules(library_files.PACKAGE)),
         prompts=f"{RESULTS}/prompts/{DATASET}.parquet",
-        manifests=manifests,
     output:
-        f"{RESULTS}/score/{{model}}/{{recipe}}/seed{{seed}}/{{metric}}.parquet",
+        expand(
+            f"{RESULTS}/score/{{model}}/{{recipe}}/seed{{seed}}/{{metric}}.parquet",
+            metric=sorted(METRICS),
+            allow_missing=True,
+        ),
     log:
-        f"{LOGS}/score/{{model}}/{{recipe}}/seed{{seed}}/{{metric}}.log",
+        f"{LOGS}/score/{{model}}/{{recipe}}/seed{{seed}}.log",
     params:
+        # Another order of the columns scores nothing anew.
+        metrics=sorted(METRICS),
         bootstrap=config["bootstrap"],
-        noise_floor_seed=NOISE_FLOOR_SEED,
+        noise_floor_seed=config["generation"]["noise_floor_seed"],
     message:
-        "score {wildcards.recipe}, seed {wildcards.seed}: {wildcards.metric}"
+        "score {wildcards.recipe}, seed {wildcards.seed}"
     script:
         "../scripts/score.py"

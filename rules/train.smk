@@ -60,7 +60,6 @@ rule model_card:
         f"{LOGS}/train/card.log",
     threads: workflow.cores
     params:
-        card=TRAINING["card"],
         sampler=config["sampler"],
         training=TRAINING,
     message:

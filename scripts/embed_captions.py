@@ -1,20 +1,24 @@
-"""Rule embed_captions: embeds the captions of a data set."""
+"""Rule embed_captions: embeds the captions of a data set with each evaluator whose metrics compare with them."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from audioptq.embed.run import embed_captions, load_evaluator
-from audioptq.files.artifacts import read_parquet, write_tensors
-from audioptq.machine.device import best_device
-from audioptq.runs import job
+import audioptq.runs.job as job
+from audioptq.embed.to_file import EvaluatorFiles, evaluators_of, write_caption_embeddings
+from audioptq.files.artifacts import read_parquet
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
+
+def embed_captions(prompts: str, outputs: Mapping[str, EvaluatorFiles]) -> None:
+    """Embeds the captions of the table `prompts` into each path of `outputs`."""
+    table, _ = read_parquet(prompts)
+    for path, evaluator in outputs.items():
+        write_caption_embeddings(path, evaluator, table["clip_id"].tolist(), table["caption"].tolist())
+
+
 if __name__ == "__main__":
     with job.log(snakemake.log[0], snakemake.threads):
-        name, params = snakemake.wildcards.embedder, snakemake.params
-        files = dict(zip(params.weights, snakemake.input.weights, strict=True))
-        evaluator = load_evaluator(name, files, params.variant, best_device())
-        prompts, _ = read_parquet(snakemake.input.prompts)
-        tensors, metadata = embed_captions(name, evaluator, prompts["clip_id"].tolist(), prompts["caption"].tolist())
-        write_tensors(snakemake.output[0], tensors, metadata)
+        evaluators = evaluators_of(dict(snakemake.input.items()), snakemake.params.evaluators)
+        embed_captions(snakemake.input.prompts, dict(zip(snakemake.output, evaluators, strict=True)))

@@ -1,25 +1,28 @@
-"""Rule embed_clips: embeds a shard of the clips of a recipe and seed, which may be several of generation."""
+"""Rule embed_clips: embeds a shard of the clips of a recipe and seed, which may be several of generation, with each evaluator."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import audioptq.runs.job as job
 from audioptq.audio.manifest import read_manifest
-from audioptq.embed.cache import cached_rows, evaluator_digest, keep
-from audioptq.embed.run import embed_clips, load_evaluator
-from audioptq.files.artifacts import write_tensors
-from audioptq.machine.device import best_device
-from audioptq.runs import job
+from audioptq.embed.to_file import EvaluatorFiles, evaluators_of, write_clip_embeddings
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
+
+def embed_shard(
+    manifests: Sequence[str], outputs: Mapping[str, EvaluatorFiles], description: str, log: Callable[[str], None]
+) -> None:
+    """Embeds the clips of `manifests` into each path of `outputs` with its evaluator."""
+    clips = read_manifest(manifests).to_dict("records")
+    for path, evaluator in outputs.items():
+        is_new = write_clip_embeddings(path, evaluator, clips, f"{description} with {evaluator.name}")
+        log(f"{evaluator.name}: {len(clips)} clips" if is_new else f"{evaluator.name}: nothing has changed")
+
+
 if __name__ == "__main__":
-    with job.log(snakemake.log[0], snakemake.threads):
-        name, params, output = snakemake.wildcards.embedder, snakemake.params, snakemake.output[0]
-        files = dict(zip(params.weights, snakemake.input.weights, strict=True))
-        evaluator = load_evaluator(name, files, params.variant, best_device())
-        made_by = evaluator_digest(name, params.variant, snakemake.input.weights, snakemake.input.code)
-        clips = read_manifest(snakemake.input.manifests).to_dict("records")
-        description = f"embed {snakemake.wildcards.recipe}"
-        tensors, metadata = embed_clips(name, evaluator, clips, description, cached_rows(output, made_by))
-        write_tensors(output, tensors, {**metadata, "made_by": made_by})
-        keep(output)
+    with job.log(snakemake.log[0], snakemake.threads) as log:
+        evaluators = evaluators_of(dict(snakemake.input.items()), snakemake.params.evaluators)
+        outputs = dict(zip(snakemake.output, evaluators, strict=True))
+        embed_shard(snakemake.input.manifests, outputs, f"embed {snakemake.wildcards.recipe}", log)

@@ -1,9 +1,10 @@
 """Rule model_card: measures mini and its evaluators on held-out captions and writes card.json and card.md."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import audioptq.runs.job as job
 from audioptq.files.artifacts import write_json, write_text
-from audioptq.runs import job
 from audioptq.sampling.sampler import SamplerSettings
 from audioptq.train.card import card_page, measure_card
 from audioptq.train.publish import load_trained
@@ -11,12 +12,26 @@ from audioptq.train.publish import load_trained
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
+
+def write_card(
+    networks: Sequence[str],
+    sampler: SamplerSettings,
+    training: Mapping[str, Any],
+    *,
+    record: str,
+    page: str,
+    log: Callable[[str], None],
+) -> None:
+    """Measures trained networks as `training` says under `card`, and writes what they are good for as a record and a page."""
+    card = measure_card(load_trained(*networks), sampler, **training["card"])
+    card |= {f"train_{network}_steps": training[network]["steps"] for network in ("dit", "tagger", "clap")}
+    write_json(record, card, sealed=False)
+    write_text(page, card_page(card))
+    log(str(card))
+
+
 if __name__ == "__main__":
     with job.log(snakemake.log[0], snakemake.threads) as log:
-        params = snakemake.params
-        trained = load_trained(*snakemake.input.networks)
-        card = measure_card(trained, SamplerSettings(**params.sampler), **params.card)
-        card |= {f"train_{network}_steps": params.training[network]["steps"] for network in ("dit", "tagger", "clap")}
-        write_json(snakemake.output.record, card, sealed=False)
-        write_text(snakemake.output.page, card_page(card))
-        log(str(card))
+        params, output = snakemake.params, snakemake.output
+        sampler = SamplerSettings(**params.sampler)
+        write_card(snakemake.input.networks, sampler, params.training, record=output.record, page=output.page, log=log)

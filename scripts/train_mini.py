@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from audioptq.runs import job
+import audioptq.runs.job as job
 from audioptq.train.publish import publish
 
 if TYPE_CHECKING:

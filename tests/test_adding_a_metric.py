@@ -17,7 +17,7 @@ import pandas as pd
 from audioptq.files.artifacts import write_tensors
 from audioptq.audio.clips import write_clip
 from audioptq.embed.run import embed_clips, load_evaluator
-from audioptq.score.run import score_metric
+from audioptq.score.run import score_metrics
 import numpy as np
 
 folder, rng = Path(sys.argv[1]), np.random.default_rng(0)
@@ -26,14 +26,16 @@ rows = []
 for index in range(6):
     record = write_clip(folder / f"{index}.flac", rng.standard_normal((2, 88200)) * 0.5 ** index, 44100, 24)
     rows.append({"clip_id": str(index), "path": record.path, "status": record.status})
-for name, clips in {"generated": rows, "target": rows}.items():
+for name, clips in {"generated": rows[::-1], "fp32": rows, "references": rows}.items():
     write_tensors(folder / name, *embed_clips("log_mel", evaluator, clips, name))
 prompts = pd.DataFrame({"clip_id": [row["clip_id"] for row in rows], "reference_id": [row["clip_id"] for row in rows]})
-table, metadata = score_metric(
-    "fd_log_mel", manifest=pd.DataFrame(rows), prompts=prompts, generated=[folder / "generated"],
-    target=folder / "target", n_replicates=10,
+files = {"generated": [folder / "generated"], "references": folder / "references", "fp32": [folder / "fp32"]}
+scored = score_metrics(
+    ["fd_log_mel", "fd_log_mel_fp32"], manifest=pd.DataFrame(rows), prompts=prompts, embeddings={"log_mel": files},
+    n_replicates=10,
 )
-print(metadata["n_scored"], abs(table["value"].iloc[0]) < 1e-6)
+for table, metadata in scored.values():
+    print(metadata["target"], metadata["n_scored"], abs(table["value"].iloc[0]) < 1e-6)
 """
 
 
@@ -61,11 +63,11 @@ def run(project, *command):
 def test_the_page_s_evaluator_scores_clips(project):
     done = run(project, sys.executable, "-c", SCORE, str(project))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["6", "True"]  # equal sets: their distance is zero
+    assert done.stdout.splitlines() == ["reference 6 True", "fp32 6 True"]  # equal sets: their distance is zero
 
 
 def test_the_workflow_plans_its_jobs(project):
-    (project / "x.yaml").write_text(yaml.safe_dump({"metrics": ["fd_log_mel"], "run": ["fp32"]}))
+    (project / "x.yaml").write_text(yaml.safe_dump({"metrics": ["fd_log_mel", "fd_log_mel_fp32"], "run": ["fp32"]}))
     done = run(project, "snakemake", "-n", "--quiet", "rules", "--configfile", "config.yaml", "x.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"embed_references +1", done.stdout + done.stderr)

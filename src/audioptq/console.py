@@ -49,11 +49,9 @@ def progress(
 def job_log(path: str | Path) -> Iterator[Callable[[str], None]]:
     """Keeps a job's log file and ends the process with one paragraph, not a traceback, on a user's mistake.
 
-    Yields a function that writes a line to the log; a job that ends well leaves its seconds in the last one. A bug keeps its
-    traceback, in the log and on standard error. The process ends with its driver, so that a resumed run never meets a job of a
-    killed one.
+    Yields a function that writes a line to the log. A bug keeps its traceback, in the log and on standard error. The process
+    ends with its driver, so that a resumed run never meets a job of a killed one.
     """
-    started = time.monotonic()
     end_with_driver()
     path = Path(path)
     _write(path, "", "w")
@@ -63,7 +61,6 @@ def job_log(path: str | Path) -> Iterator[Callable[[str], None]]:
 
     try:
         yield line
-        line(f"done in {time.monotonic() - started:.2f} s")
     except UserError as error:
         line(str(error))
         print(f"\nError: {error}\n", file=sys.stderr, flush=True)

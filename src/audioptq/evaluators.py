@@ -4,14 +4,13 @@ An evaluator is one file of `audioptq.embed` with literals at its top, `METRICS`
 `MAX_SECONDS`. They are read from the source: the workflow asks for them each time it starts, and importing torch would take seconds.
 """
 
-import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from audioptq.errors import UserError, did_you_mean
+from audioptq.files.literals import literals_of
 
 PACKAGE = Path(__file__).parent
 LITERALS = ("METRICS", "WEIGHTS", "MAX_SECONDS")
@@ -24,7 +23,8 @@ class EvaluatorInfo:
     Attributes:
         id: Name of the file without its ending.
         path: The file.
-        metrics: Metric id -> `statistic` (clap, kl, fd, fad) and `label`.
+        metrics: Metric id -> `statistic` (clap, kl, fd, fad), `label` and, where it is not the statistic's own, `target`: `fp32`
+            for the distance to full precision's clips.
         weights: Variant -> names of the files it reads in workflow/weights.tsv or in the config's `weights`; the first
             variant is the default.
         max_seconds: Longest clip that it takes; None if there is no limit.
@@ -57,7 +57,7 @@ def evaluators(folder: Path = PACKAGE / "embed") -> dict[str, EvaluatorInfo]:
     """Every evaluator by its id, in the order of the file names."""
     found = {}
     for path in sorted(folder.glob("*.py")):
-        literals = _literals(path)
+        literals = literals_of(path, LITERALS)
         if "METRICS" in literals:
             found[path.stem] = EvaluatorInfo(
                 path.stem, path, literals["METRICS"], literals["WEIGHTS"], literals.get("MAX_SECONDS")
@@ -76,14 +76,3 @@ def evaluator_info(name: str) -> EvaluatorInfo:
         hint = did_you_mean(name, known)
         raise UserError(f"There is no evaluator {name!r}.{hint} Known evaluators: {', '.join(known)}.")
     return known[name]
-
-
-def _literals(path: Path) -> dict[str, Any]:
-    """The file's top-level assignments of what is read here."""
-    return {
-        target.id: ast.literal_eval(node.value)
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name) and target.id in LITERALS
-    }

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from audioptq.errors import UserError
+from audioptq.errors import UserError, did_you_mean
 
 # What a level is, by objective. Timesteps are whole numbers, so that two that differ are not one rounded; the others may be
 # rounded on their way through a network's input, and differ by a relative 0.1 % at most.
@@ -23,14 +23,30 @@ class NoiseLevels:
 
     Attributes:
         objective: A key of `NAMES`: what the levels mean.
-        values: In the order of sampling; a final level at which the denoiser is not called is not among them.
+        values: In the order of sampling, finite and not negative; a final level at which the denoiser is not called is not among
+            them. A sigma is above zero, where the v objective has nothing to denoise; a timestep or a t may be zero.
+
+    Raises:
+        UserError: If there is no such objective, or a value is no level of it.
     """
 
     objective: str
     values: Sequence[float]
 
     def __post_init__(self) -> None:
+        if self.objective not in NAMES:
+            raise UserError(
+                f"There is no objective {self.objective!r}.{did_you_mean(self.objective, NAMES)} The objectives are "
+                f"{', '.join(NAMES)}."
+            )
         object.__setattr__(self, "values", tuple(float(level) for level in self.values))
+        bad = [level for level in self.values if not self._is_level(level)]
+        if bad:
+            least = "above zero" if NAMES[self.objective] == "sigma" else "zero or above"
+            raise UserError(
+                f"{bad[0]:.6g} is no noise level of the objective {self.objective!r}: a {NAMES[self.objective]} is finite and "
+                f"{least}."
+            )
 
     def __len__(self) -> int:
         return len(self.values)
@@ -71,8 +87,12 @@ class NoiseLevels:
         row = min(range(len(distances)), key=distances.__getitem__, default=0)
         return row, distances[row] if distances else math.inf
 
+    def _is_level(self, level: float) -> bool:
+        least_is_in = NAMES[self.objective] != "sigma"
+        return 0 < level < math.inf or (least_is_in and level == 0)  # false for a NaN
+
     def _distance(self, level: float, known: float) -> float:
-        if not 0 <= level < math.inf:  # also of a NaN
+        if not self._is_level(level):
             return math.inf
         if level == known:
             return 0.0

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from audioptq.audio.manifest import by_recipe, compute_by_recipe, read_manifest
+from audioptq.audio.manifest import by_recipe, compute_by_recipe, failed_clips, read_manifest
 from audioptq.errors import DamagedArtifactError
 from audioptq.files.artifacts import write_parquet
 
@@ -35,6 +35,15 @@ def test_a_shard_without_a_column_is_named(tmp_path):
     write_parquet(tmp_path / "0.parquet", pd.DataFrame({"clip_id": ["a"]}), {})
     with pytest.raises(DamagedArtifactError, match=r"0\.parquet cannot be read.*gain"):
         read_manifest([tmp_path / "0.parquet"])
+
+
+def test_clips_without_usable_audio_are_named_and_unknown_words_refused():
+    manifest = pd.DataFrame({"clip_id": list("abcd"), "status": ["ok", "clipped", "silent", "non_finite"]})
+    assert failed_clips(manifest) == {"c": "silent", "d": "non_finite"}
+    odd = manifest.assign(status="fine")
+    odd.attrs["source"] = "x.parquet"
+    with pytest.raises(DamagedArtifactError, match=r"x\.parquet .*has the status 'fine'"):
+        failed_clips(odd)
 
 
 def test_manifests_are_grouped_by_the_recipe_they_name(tmp_path):

@@ -9,7 +9,7 @@ from audioptq.bench.plan import BenchModel, BenchSettings, Form
 from audioptq.bench.process import FormError
 from audioptq.sampling.sampler import DEFAULT_SAMPLER
 
-COUNTS = {"operations": 8e9, "weights": 1e6, "inputs": 1e6, "outputs": 2e6}
+COUNTS = {"operations": 24e9, "sites": {"weights": 1e6, "inputs": 1e6, "outputs": 2e6}, "rest": 8e6}
 MACHINE = {
     "device": "cpu", "processor": "an imagined one", "instruction_sets": ["NONE"], "cores": 2, "threads": 1, "torch": "0",
 }  # fmt: skip
@@ -25,7 +25,7 @@ class FakeWorkers:
     def __init__(self):
         self.log, self.seconds, self.refused, self.gone, self.started, self.open = [], {}, {}, {}, [], 0
 
-    def __call__(self, device):
+    def __call__(self, device, threads):
         self.started.append(device)
         self.open += 1
         return FakeWorker(self)
@@ -41,34 +41,34 @@ class FakeWorker:
     def close(self):
         self.fleet.open -= 1
 
-    def machine(self, threads):
+    def machine(self):
         return {"device": "cpu", "machine": MACHINE, "ceilings": CEILINGS}
 
+    def prepare(self, model, cases, **_):
+        return {"conditionings": {}, "counts": dict.fromkeys(cases, COUNTS), "clip_latents": 16}
+
     def quantize(self, model, form, folder, **_):
-        self.fleet.log.append(("quantize", form["name"]))
-        return {"path": f"{folder}/{form['name']}", "statistics": "random"}
+        self.fleet.log.append(("quantize", form.name))
+        return {"path": f"{folder}/{form.name}", "statistics": "random"}
 
     def load(self, model, form, weights, **_):
-        self.form = form["name"]
+        self.form = form.name
         if self.form in self.fleet.refused:
-            raise FormError(self.fleet.refused[self.form], is_mistake=True)
-        return {"seconds": 1.0, "file_bytes": None, "quantized_layers": 0, "integer_layers": 0, "note": ""}
+            raise FormError(self.fleet.refused[self.form])
+        return {"load_seconds": 1.0, "file_bytes": None, "quantized_layers": 0, "integer_layers": 0, "note": ""}
 
-    def run(self, latents, batch, what):
-        self.fleet.log.append((self.form, latents, batch))
-        if latents >= self.fleet.gone.get(self.form, float("inf")):
+    def run(self, case):
+        self.fleet.log.append((self.form, case.latents, case.batch))
+        if case.latents >= self.fleet.gone.get(self.form, float("inf")):
             raise FormError("its process ended by signal 9", is_gone=True)
         self.runs += 1
-        return {"seconds": self.fleet.seconds.get(self.form, lambda run: 1.0)(self.runs)}
+        return self.fleet.seconds.get(self.form, lambda run: 1.0)(self.runs)
 
-    def operations(self, **_):
-        return {part: dict(COUNTS) for part in ("blocks", "rest", "attention")}
-
-    def profile(self, **_):
+    def profile(self, case):
         return {"linears": 3.0, "rest": 1.0}
 
-    def facts(self):
-        return {"peak_bytes": 1_000_000_000, "clip_latents": 16}
+    def peak(self):
+        return 1_000_000_000
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from audioptq.bench.machine import describe_machine, peak_bytes
+from audioptq.bench.machine import describe_machine, measure_ceilings, peak_bytes
+from audioptq.bench.plan import BenchModel
 from audioptq.bench.process import FormError, WorkerProcess
+from audioptq.bench.quantized import random_statistics
 from audioptq.bench.run import FILES
-from audioptq.bench.statistics import random_statistics
 from audioptq.cli import main
 from audioptq.files.artifacts import read_parquet
 
@@ -103,17 +104,15 @@ def test_the_command_measures_each_form_in_processes_of_their_own(
 def test_a_worker_says_what_went_wrong_and_a_dead_one_is_noticed(tiny_folder):
     worker = WorkerProcess("cpu")
     try:
-        model = {"name": "little", "folder": str(tiny_folder / "nowhere"), "weights": "random", "text_encoder": None}
-        request = {"model": model, "form": {"name": "eager_fp32", "compute": "float", "recipe": None}, "weights": None}
+        model = BenchModel("little", str(tiny_folder / "nowhere"))
         with pytest.raises(FormError, match="nowhere") as caught:
-            worker.ask("load", sampler={}, seed=0, threads=1, **request)
-        assert caught.value.is_mistake
+            worker.ask("prepare", model=model, cases=[], sampler={}, seed=0)
         assert not caught.value.is_gone
         with pytest.raises(FormError, match=r"TypeError: .*unexpected keyword argument 'colour'"):
-            worker.ask("facts", colour="blue")
+            worker.ask("peak", colour="blue")
         worker._process.kill()
         with pytest.raises(FormError, match="its process ended by signal 9, as the system does") as caught:
-            worker.ask("facts")
+            worker.ask("peak")
         assert caught.value.is_gone
     finally:
         worker.close()
@@ -123,7 +122,7 @@ def test_a_worker_says_what_went_wrong_and_a_dead_one_is_noticed(tiny_folder):
 def test_a_worker_that_takes_too_long_is_ended():
     worker = WorkerProcess("cpu")
     with pytest.raises(FormError, match=r"took longer than 0\.01 s") as caught:
-        worker.ask("machine", 0.01, threads=1)
+        worker.ask("machine", 0.01)
     assert caught.value.is_gone
     assert worker._process.poll() is not None
     worker.close()
@@ -135,7 +134,7 @@ import os
 import subprocess
 from audioptq.bench.process import WorkerProcess
 worker = WorkerProcess("cpu")
-requests = worker._process.stdin.fileno()
+requests = worker._pipe.fileno()
 holder = subprocess.Popen(["sleep", "300"], pass_fds=[requests], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 print(worker._process.pid, holder.pid, flush=True)
 os._exit(1)
@@ -159,9 +158,7 @@ def test_a_worker_ends_with_its_parent():
 
 
 def test_ceilings_are_rates_or_reasons():
-    from audioptq.bench.ceilings import measure_ceilings
-
-    found = measure_ceilings("cpu", ((32, 64, 64),), 1 << 12)
+    found = measure_ceilings("cpu", ((32, 64, 64),), 1 << 12, 0.01)
     assert set(found["products"]) == {"float32", "bfloat16", "int8 x 8-bit weights", "int8 x 4-bit weights"}
     for product in found["products"].values():
         assert product["by"]
@@ -195,7 +192,7 @@ def test_random_statistics_are_constant_where_the_prompt_goes_in(tiny_model, mak
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--models", "nowhere"], "nowhere, has no model_config.json"),
+        (["--models", "nowhere"], "no model directory nowhere"),
         (
             ["--models", "{folder}", "--random-weights", "other"],
             "--random-weights names other, but the models are tiny",

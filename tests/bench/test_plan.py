@@ -22,24 +22,12 @@ def test_a_recipe_stands_for_all_its_computes_and_the_baseline_is_always_there()
     assert choose_forms(["w8a8_rtn:integer"], RECIPES)[1:] == (Form("w8a8_rtn", "integer", W8A8),)
 
 
-def test_a_compiled_step_is_a_form_of_its_own_that_is_only_measured_if_named():
-    forms = choose_forms(["w8a8_rtn:compiled", "w8a8_rtn", "compiled_bf16", "w8a8_rtn:compiled"], RECIPES)
-    assert [(form.label, form.compute, form.is_compiled) for form in forms[1:]] == [
-        ("w8a8_rtn_compiled", "integer", True),
-        ("w8a8_rtn", "simulated", False),
-        ("w8a8_rtn", "integer", False),
-        ("compiled_bf16", "float", True),
-    ]
-    assert forms[1].name == "w8a8_rtn"  # its file is that of the recipe
-
-
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("w8a8_rtm", "Did you mean 'w8a8_rtn'?"),
         ("bf16:integer", "it has float"),
-        ("bf16:compiled", "it has float"),
-        ("w8a8_rtn:fast", "it has simulated, integer, compiled"),
+        ("w8a8_rtn:fast", "it has simulated, integer"),
     ],
 )
 def test_a_form_that_there_is_not_is_refused(name, words):

@@ -1,11 +1,14 @@
 """A calibration that is split over jobs is the same."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from audioptq.calibrate.merge import merge_stats
 from audioptq.calibrate.run import calibrate
 from audioptq.errors import UserError
+from audioptq.noise_levels import NoiseLevels
 
 RANGES = ("absmax", "min", "max")
 
@@ -38,5 +41,22 @@ def test_one_shard_stays_what_it_is(calibrated):
 
 
 def test_another_schedule_is_refused(calibrated):
-    with pytest.raises(UserError, match="different models or noise schedules cannot be merged"):
+    with pytest.raises(UserError, match=r"cannot be merged: .* noise levels 80, .*, 0.3, another at 80, .*, 0.3"):
         merge_stats([calibrated(0, 2), calibrated(2, 4, steps=3)])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda stats: {"levels": NoiseLevels("rectified_flow", stats.levels.values)}, ["'v'", "'rectified_flow'"]),
+        (lambda stats: {"statistics": ("range", "mean")}, ["the statistics range, another range, mean"]),
+        (lambda stats: {"layers": {}}, ["different models", "layers.0.cross_attn.to_kv"]),
+    ],
+    ids=["objective", "statistics", "model"],
+)
+def test_another_calibration_is_refused_by_name(calibrated, change, words):
+    shard = calibrated(0, 2)
+    with pytest.raises(UserError, match="cannot be merged") as caught:
+        merge_stats([shard, replace(shard, **change(shard))])
+    for word in words:
+        assert word in str(caught.value)

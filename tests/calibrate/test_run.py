@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from audioptq.calibrate.act_stats import ActStats
+from audioptq.calibrate.act_stats import ActStats, LayerStats
 from audioptq.calibrate.run import calibrate
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.files.artifacts import read_tensors, write_tensors
@@ -123,6 +123,7 @@ def test_the_file_gives_everything_back(made, tmp_path):
     loaded = ActStats.load(tmp_path / "stats.safetensors")
     assert loaded.metadata == stats.metadata
     assert loaded.levels == stats.levels
+    assert loaded.statistics == stats.statistics == ("range",)
     assert set(loaded.layers) == set(stats.layers)
     for name, layer in stats.layers.items():
         assert all(torch.equal(getattr(layer, kind), getattr(loaded.layers[name], kind)) for kind in RANGES)
@@ -132,21 +133,26 @@ LAYER = "model.model.transformer.layers.0.ff.ff.2"
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "of_metadata", "message"),
     [
-        (lambda tensors: tensors.pop("levels"), "no `levels`"),
-        (lambda tensors: tensors.pop(f"{LAYER}.min"), f"layer {LAYER} lacks"),
-        (lambda tensors: tensors.update({f"{LAYER}.max": torch.zeros(3, 512)}), f"layer {LAYER} lacks"),
-        (lambda tensors: tensors.update({f"{LAYER}.max": torch.zeros(4)}), f"layer {LAYER} lacks"),
-        (lambda tensors: tensors.update({f"{LAYER}.max": torch.full((4, 512), torch.nan)}), "not finite"),
+        (lambda tensors: tensors.pop("levels"), {}, "no `levels`"),
+        (lambda tensors: tensors.pop(f"{LAYER}.min"), {}, f"layer {LAYER} lacks min"),
+        (lambda tensors: tensors.update({f"{LAYER}.max": torch.zeros(3, 512)}), {}, f"layer {LAYER} has `max`"),
+        (lambda tensors: tensors.update({f"{LAYER}.max": torch.zeros(4)}), {}, f"layer {LAYER} has `max`"),
+        (lambda tensors: tensors.update({f"{LAYER}.max": torch.full((4, 512), torch.nan)}), {}, "not finite"),
+        (lambda tensors: tensors.update({f"{LAYER}.mean": torch.zeros(4, 512)}), {}, f"tensor {LAYER}.mean belongs to"),
+        (lambda tensors: tensors.update({"levels": torch.zeros(4)}), {}, "0 is no noise level"),
+        (lambda _tensors: None, {"objective": "w"}, "no objective 'w'"),
+        (lambda _tensors: None, {"statistics": ["hessian"]}, "no statistic 'hessian'"),
+        (lambda _tensors: None, {"statistics": None}, "no statistics"),
     ],
 )
-def test_files_that_are_incomplete_are_named(made, tmp_path, change, message):
+def test_files_that_are_incomplete_are_named(made, tmp_path, change, of_metadata, message):
     path = tmp_path / "stats.safetensors"
     made[0].save(path)
     tensors, metadata = read_tensors(path)
     change(tensors)
-    write_tensors(path, tensors, metadata)
+    write_tensors(path, tensors, metadata | of_metadata)
     with pytest.raises(DamagedArtifactError, match=message) as caught:
         ActStats.load(path)
     assert str(path) in str(caught.value)
@@ -156,3 +162,13 @@ def test_a_file_without_layers_is_named(tmp_path):
     write_tensors(tmp_path / "stats.safetensors", {"levels": torch.ones(2)}, {})
     with pytest.raises(DamagedArtifactError, match="no layers"):
         ActStats.load(tmp_path / "stats.safetensors")
+
+
+def test_a_layer_s_statistics_are_a_mapping_and_attributes():
+    ranges = torch.ones(2, 3), -torch.ones(2, 3), torch.zeros(2, 3)
+    layer = LayerStats(*ranges, hessian=torch.eye(3))
+    assert list(layer) == ["absmax", "min", "max", "hessian"]
+    assert len(layer) == 4
+    assert layer.absmax is layer["absmax"] is ranges[0]
+    with pytest.raises(AttributeError, match="no tensor 'mean', only absmax, min, max, hessian"):
+        _ = layer.mean

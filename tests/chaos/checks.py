@@ -39,7 +39,7 @@ def users_of(space: Workspace, damaged: Path) -> Iterator[dict[str, Any]]:
         job = json.loads(record.read_text()) if record.is_file() else {"starttime": 0}
         if (job["starttime"] or 0) < since:
             continue
-        reads_clips = job["rule"] == "embed_clips" or "lsd_db" in str(job["log"])
+        reads_clips = job["rule"] in ("embed_clips", "score")
         of_shards = [shard for shard in listed_in if shard in job["input"] and lists(space.folder / shard, damaged)]
         if str(damaged.relative_to(space.folder)) in job["input"] or (reads_clips and of_shards):
             yield job

@@ -15,7 +15,7 @@ from audioptq.fetch.digests import git_blob_id, record_digest, recorded_digest
 from audioptq.fetch.download import download
 from audioptq.fetch.weights import WeightsEntry
 
-PIECE = resume.PIECE_BYTES  # what comes before an interruption is kept to a multiple of this
+PIECE = 1 << 16  # as conftest.py has it
 CONTENTS = np.random.default_rng(5).bytes(300_000)
 SIZE = len(CONTENTS)
 SHA256 = hashlib.sha256(CONTENTS).hexdigest()
@@ -295,13 +295,12 @@ def test_a_redirect_to_an_open_connection_is_refused():
 def test_a_disk_that_fills_meanwhile_keeps_what_has_come(server, tmp_path, monkeypatch):
     url = server.serve("net.pt", CONTENTS)
 
-    def fill(response, handle):
-        handle.write(CONTENTS[:PIECE])
+    def fill(pieces, *_, **__):
+        yield next(pieces)
         raise OSError(errno.ENOSPC, "No space left on device")
-        yield
 
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "_write_pieces", fill)
+        patch.setattr(resume, "progress", fill)
         with pytest.raises(UserError, match=r"net\.pt\.part could not be written: the disk is full"):
             download(entry_of(url), tmp_path)
     assert download(entry_of(url), tmp_path).read_bytes() == CONTENTS

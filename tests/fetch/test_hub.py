@@ -9,11 +9,11 @@ from hub_server import Fault
 
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.fetch import offline
-from audioptq.fetch.check import check_access, check_files
-from audioptq.fetch.hub import fetch_model
-from audioptq.fetch.resume import PIECE_BYTES
+from audioptq.fetch.check import check_files
+from audioptq.fetch.hub import check_access, fetch_model
 from audioptq.fetch.weights import WeightsEntry
 
+PIECE_BYTES = 1 << 16  # as conftest.py has it
 REPO = "acme/sound"
 PAGE = f"https://huggingface.co/{REPO}"
 WEIGHTS = np.random.default_rng(6).bytes(200_000)
@@ -108,10 +108,12 @@ def test_damage_after_the_download_is_named(server, tmp_path):
     server.publish(REPO, FILES)
     path = fetch_model(REPO, "main", tmp_path).weights
     path.write_bytes(WEIGHTS[::-1])
-    with pytest.raises(DamagedArtifactError, match=r"model\.safetensors is not the file of acme/sound"):
+    with pytest.raises(
+        DamagedArtifactError, match=r"model\.safetensors cannot be used: it is not the file of acme/sound"
+    ):
         fetch_model(REPO, "main", tmp_path)
     (tmp_path / "revision.json").write_text("[]")
-    with pytest.raises(DamagedArtifactError, match=r"revision\.json is not the record"):
+    with pytest.raises(DamagedArtifactError, match=r"revision\.json cannot be used: it is not the record"):
         fetch_model(REPO, "main", tmp_path)
 
 

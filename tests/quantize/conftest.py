@@ -54,7 +54,7 @@ VARIANTS: dict[str, dict] = {
     "w3_per_group": {"weight": {"bits": 3, "granularity": "per_group", "group_size": 7}},
     "w2_per_tensor": {"weight": {"bits": 2, "granularity": "per_tensor"}, "activation": _A8},
     "w8_concat": {
-        "weight": {"bits": 8, "granularity": "per_concat_group", "concat_channels": [16, 8]},
+        "weight": {"bits": 8, "granularity": "per_concat_group"},
         "layers": {"exclude": ["*.ff.2"]},
     },
     "w32a8": {"activation": {"bits": 8, "granularity": "per_tensor"}},

@@ -112,7 +112,7 @@ def test_a_glob_that_matches_nothing_is_a_mistake(model, candidates, kind):
     text = str(caught.value)
     assert f"recipes.mine.layers.{kind}" in text
     assert "`*.qvk`" in text
-    assert "did you mean `qkv`" in text
+    assert "Did you mean 'qkv'" in text
     assert candidates[0] in text
 
 

@@ -4,44 +4,67 @@ import torch
 from audioptq.quantize import ActivationSpec, WeightSpec
 from audioptq.quantize.arithmetic.granularity import (
     PerAxes,
-    PerConcatGroup,
     PerGroup,
+    PerPart,
     PerToken,
     act_granularity,
     weight_granularity,
 )
-from audioptq.quantize.layers.stored_weight import quantize_weight, weight_scale
+from audioptq.quantize.rounding import round_weight
 
 WEIGHT = torch.randn(6, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * torch.logspace(-1, 1, 20)
+PER_GROUP, PER_PART = WeightSpec(8, "per_group", group_size=2), WeightSpec(8, "per_concat_group")
 
 
 @pytest.mark.parametrize(
-    ("spec", "shape"),
+    ("spec", "of_site", "shape"),
     [
-        (WeightSpec(8, "per_tensor"), (1, 1)),
-        (WeightSpec(8, "per_channel"), (6, 1)),
-        (WeightSpec(8, "per_group", group_size=5), (6, 4)),
-        (WeightSpec(8, "per_group", group_size=8), (6, 3)),
-        (WeightSpec(8, "per_group", group_size=64), (6, 1)),
-        (WeightSpec(8, "per_concat_group", concat_channels=(15, 5)), (6, 2)),
+        (WeightSpec(8, "per_tensor"), {"taps": 4}, (1, 1)),
+        (WeightSpec(8, "per_channel"), {"taps": 4}, (6, 1)),
+        (WeightSpec(8, "per_group", group_size=5), {}, (6, 4)),
+        (WeightSpec(8, "per_group", group_size=8), {}, (6, 3)),
+        (WeightSpec(8, "per_group", group_size=64), {}, (6, 1)),
+        (PER_GROUP, {"taps": 2}, (6, 5)),
+        (PER_GROUP, {"taps": 4}, (6, 3)),
+        (PER_PART, {}, (6, 1)),
+        (PER_PART, {"parts": (15, 5)}, (6, 2)),
+        (PER_PART, {"parts": (3, 1, 1), "taps": 4}, (6, 3)),
     ],
-    ids=["per_tensor", "per_channel", "per_group", "ragged_group", "one_group", "per_concat_group"],
+    ids=lambda value: value.granularity if isinstance(value, WeightSpec) else None,
 )
-def test_scales_cover_their_sets_exactly(spec, shape):
-    assert weight_scale(WEIGHT, spec).shape == shape
-    qdata, scale = quantize_weight(WEIGHT, spec)
+def test_scales_cover_their_sets_exactly(spec, of_site, shape):
+    granularity = weight_granularity(spec, **of_site)
+    qdata, scale = round_weight(WEIGHT, spec, granularity, None)
+    assert scale.shape == granularity.sum(WEIGHT).shape == shape
+    assert qdata.dtype == torch.int8
     # Every set uses its whole range and nothing is clipped.
-    assert qdata.abs().max() == 127
-    assert ((qdata * scale - WEIGHT).abs() <= scale / 2 * (1 + 1e-12)).all()
+    spread = granularity.spread(scale, WEIGHT.shape)
+    assert (granularity.absmax(qdata.double()) == 127).all()
+    assert ((qdata * spread - WEIGHT).abs() <= spread / 2 * (1 + 1e-12)).all()
+    # Sums of ones count the elements of the sets.
+    assert granularity.sum(torch.ones_like(WEIGHT)).sum() == WEIGHT.numel()
 
 
-def test_groups_are_the_channels_they_say():
-    scales = PerGroup(8).absmax(WEIGHT)
-    parts = PerConcatGroup((15, 5)).absmax(WEIGHT)
-    assert torch.equal(scales[:, 2], WEIGHT[:, 16:].abs().amax(1))
-    assert torch.equal(parts[:, 1], WEIGHT[:, 15:].abs().amax(1))
-    assert torch.equal(PerGroup(8).spread(scales, WEIGHT.shape)[:, 15], scales[:, 1])
-    assert torch.equal(PerConcatGroup((15, 5)).spread(parts, WEIGHT.shape)[:, 14:16], parts)
+def test_groups_and_parts_are_the_columns_they_say():
+    groups, parts = PerGroup(8), PerPart((15, 5))
+    for measure, reduce in (("absmax", lambda x: x.abs().amax(1)), ("sum", lambda x: x.sum(1))):
+        torch.testing.assert_close(getattr(groups, measure)(WEIGHT)[:, 2], reduce(WEIGHT[:, 16:]))
+        torch.testing.assert_close(getattr(parts, measure)(WEIGHT)[:, 1], reduce(WEIGHT[:, 15:]))
+    scales = groups.absmax(WEIGHT)
+    assert torch.equal(groups.spread(scales, WEIGHT.shape)[:, 15], scales[:, 1])
+    assert torch.equal(parts.spread(scales[:, :2], WEIGHT.shape)[:, 14:16], scales[:, :2])
+
+
+def test_groups_and_parts_of_a_convolution_are_input_channels_with_all_their_taps():
+    kernel = WEIGHT.reshape(6, 5, 2, 2)
+    by_group = weight_granularity(PER_GROUP, taps=4).absmax(kernel.flatten(1))
+    by_part = weight_granularity(PER_PART, taps=4, parts=(3, 2)).absmax(kernel.flatten(1))
+    assert torch.equal(by_group[:, 1], kernel[:, 2:4].abs().amax((1, 2, 3)))
+    assert torch.equal(by_part[:, 1], kernel[:, 3:].abs().amax((1, 2, 3)))
+
+
+def test_an_input_of_one_part_is_one_set():
+    assert weight_granularity(PER_PART) == weight_granularity(WeightSpec(8, "per_channel"))
 
 
 @pytest.mark.parametrize("bits", [8, 4, 3])
@@ -54,8 +77,9 @@ def test_finer_granularity_loses_less(bits):
     ]
     errors = []
     for spec in specs:
-        qdata, scale = quantize_weight(WEIGHT, spec)
-        errors.append((qdata * scale - WEIGHT).square().mean().item())
+        granularity = weight_granularity(spec)
+        qdata, scale = round_weight(WEIGHT, spec, granularity, None)
+        errors.append((qdata * granularity.spread(scale, WEIGHT.shape) - WEIGHT).square().mean().item())
     assert errors == sorted(errors, reverse=True)
 
 
@@ -68,11 +92,6 @@ def test_live_ranges_never_mix_the_clips_of_a_batch(granularity, shape):
     assert measure(x).shape == shape
     louder = torch.stack([x[0], 100 * x[1]])
     assert torch.equal(measure(louder)[0], measure(x)[0])
-
-
-def test_every_weight_granularity_of_the_recipe_is_known():
-    assert weight_granularity(WeightSpec(8, "per_group", group_size=4)) == PerGroup(4)
-    assert weight_granularity(WeightSpec(8, "per_concat_group", concat_channels=[4, 2])) == PerConcatGroup((4, 2))
 
 
 @pytest.mark.parametrize("granularity", [PerAxes(()), PerAxes((0,)), PerAxes((0, -1)), PerAxes((0, 1, 2)), PerToken()])

@@ -282,7 +282,7 @@ def test_a_mixed_model_on_integers_computes_what_it_simulates(model, candidates,
         ({"groups": 4, "max_groups": 3}, ["smoothing.max_groups`", "only with `groups: auto`"]),
         ({"groups": "auto", "tolerance": -1}, ["smoothing.tolerance`", "from 0.0 to 16.0"]),
         ({"groups": "auto", "max_groups": 2.5}, ["smoothing.max_groups`", "at least 1."]),
-        ({"groups": "auto", "tolerence": 1}, ["smoothing.tolerence`", "did you mean `tolerance`?"]),
+        ({"groups": "auto", "tolerence": 1}, ["smoothing.tolerence`", "Did you mean 'tolerance'?"]),
     ],
 )
 def test_a_mistake_is_one_paragraph(smoothing, words):

@@ -80,18 +80,21 @@ def test_a_recipe_cannot_be_changed():
         ({"weight": {"bits": [8]}}, ["`recipes.mine.weight.bits`", "[8]"]),
         ({"weight": {}}, ["`recipes.mine.weight.bits`", "missing", "8, 4, 3, 2"]),
         ({"weight": 8}, ["`recipes.mine.weight`", "mapping", "granularity"]),
-        ({"weights": W8}, ["`recipes.mine.weights`", "did you mean `weight`"]),
-        ({"weight": W8 | {"granularity": "per_chanel"}}, ["weight.granularity", "did you mean `per_channel`"]),
+        ({"weights": W8}, ["`recipes.mine.weights`", "Did you mean 'weight'"]),
+        ({"weight": W8 | {"granularity": "per_chanel"}}, ["weight.granularity", "Did you mean 'per_channel'"]),
         ({"weight": W8 | {"granularity": "per_group"}}, ["`recipes.mine.weight.group_size`", "missing"]),
         ({"weight": W8 | {"group_size": 64}}, ["`recipes.mine.weight.group_size`", "granularity: per_group"]),
         ({"weight": W8 | {"granularity": "per_group", "group_size": 0}}, ["weight.group_size", "at least 1"]),
-        ({"weight": W8 | {"granularity": "per_concat_group", "concat_channels": 3}}, ["weight.concat_channels"]),
-        ({"weight": W8 | {"rounding": "gptq"}}, ["`recipes.mine.weight.rounding`", "nearest"]),
+        (
+            {"weight": W8 | {"concat_channels": [3, 2]}},
+            ["`recipes.mine.weight.concat_channels`", "is gone", "model says"],
+        ),
+        ({"weight": W8 | {"rounding": "newest"}}, ["`recipes.mine.weight.rounding`", "mse", "Did you mean 'nearest'"]),
         ({"activation": {"bits": 3}}, ["`recipes.mine.activation.bits`", "8, 4"]),
         ({"activation": STATIC | {"granularity": "per_token"}}, ["activation.granularity", "static", "per_tensor"]),
         ({"weight": W8, "smoothing": {"kind": "timestep", "alpha": 2}}, ["smoothing.alpha`", "from 0.0 to 1.0"]),
         ({"weight": W8, "smoothing": {"kind": "timestep", "alpha": float("nan")}}, ["smoothing.alpha`", "nan"]),
-        ({"weight": W8, "smoothing": {"kind": "timestep", "alhpa": 0.5}}, ["smoothing.alhpa`", "`alpha`"]),
+        ({"weight": W8, "smoothing": {"kind": "timestep", "alhpa": 0.5}}, ["smoothing.alhpa`", "'alpha'"]),
         ({"weight": W8, "smoothing": {"alpha": 0.5}}, ["`recipes.mine.smoothing.kind`", "timestep"]),
         ({"weight": W8, "smoothing": {"kind": "grouped"}}, ["`recipes.mine.smoothing.groups`", "missing"]),
         ({"weight": W8, "smoothing": {"kind": "static", "groups": 3}}, ["smoothing.groups`", "kind: grouped"]),
@@ -99,7 +102,7 @@ def test_a_recipe_cannot_be_changed():
         ({"smoothing": {"kind": "static"}}, ["`recipes.mine.smoothing`", "changes nothing"]),
         ({"low_rank": {"rank": 8}}, ["`recipes.mine.low_rank`", "quantized weights"]),
         ({"weight": W8, "low_rank": {"of": "error"}}, ["`recipes.mine.low_rank.rank`", "missing"]),
-        ({"weight": W8, "low_rank": {"rank": 8, "of": "eror"}}, ["low_rank.of`", "`error`"]),
+        ({"weight": W8, "low_rank": {"rank": 8, "of": "eror"}}, ["low_rank.of`", "'error'"]),
         ({"text_dtype": "bfloat16"}, ["`recipes.mine.text_dtype`", "float16, float32"]),
         ({"dtype": "float16"}, ["`recipes.mine.dtype`", "float32, bfloat16"]),
         ({"layers": {"include": "*"}}, ["`recipes.mine.layers.include`", "list"]),
@@ -149,10 +152,20 @@ def test_overrides_are_laid_over_the_recipe_and_the_longest_glob_wins():
     assert read(weight=grouped, activation=W8, low_rank={"rank": 2}, layers=reordered) == recipe
 
 
-def test_calibration_is_needed_when_any_layer_needs_it():
+def test_ranges_are_needed_when_any_layer_needs_them():
     layers = {"overrides": {"*.ff": {"activation": STATIC | {"granularity": "per_tensor"}}}}
-    assert read(weight=W8, activation=W8, layers=layers).needs_calibration
-    assert not read(weight=W8, activation=W8).needs_calibration
+    assert read(weight=W8, activation=W8, layers=layers).needs() == {"range"}
+    assert read(weight=W8, smoothing={"kind": "static"}).needs() == {"range"}
+    assert read(weight=W8, activation=W8).needs() == set()
+
+
+def test_a_rounding_s_needs_are_the_recipe_s(monkeypatch):
+    needs = {"nearest": (), "mse": ("hessian", "mean")}
+    monkeypatch.setattr("audioptq.quantize.recipe.recipe.roundings", lambda: needs)
+    other = {"overrides": {"*.ff": {"weight": {"rounding": "mse"}}}}
+    assert read(weight=W8 | {"rounding": "mse"}).needs() == {"hessian", "mean"}
+    assert read(weight=W8, activation=STATIC, layers=other).needs() == {"hessian", "mean", "range"}
+    assert read(weight=W8, activation=W8).needs() == set()
 
 
 def test_reading_a_recipe_imports_no_torch():

@@ -5,7 +5,8 @@ import pytest
 from audioptq.errors import UserError
 from audioptq.report.measure.aggregate import Estimate, Plan, estimate_metric
 from audioptq.report.measure.compare import BETTER, UNCLEAR, WITHIN, WORSE, Comparison, distance_verdict, verdict
-from audioptq.report.measure.inputs import WHOLE_SET, excluded_clips, read_manifests, read_scores
+from audioptq.report.measure.inputs import read_manifests, read_scores
+from audioptq.report.measure.results import WHOLE_SET, excluded_clips
 from audioptq.score.table import METRICS, set_table
 
 CLIPS = ["a", "b", "c", "d"]
@@ -152,6 +153,18 @@ def test_distances_are_compared_with_the_other_seeds_distance(scores):
     comparison, frame = compare(scores, noise_floor_seed=9)
     assert comparison.floors["mcd_db"].value == 6.0
     assert frame[["recipe", "difference", "noise_floor", "verdict"]].values.tolist() == [["w8", 2.0, 6.0, WITHIN]]
+
+
+def test_a_distance_of_whole_sets_has_its_own_interval_and_the_other_seeds_distance(scores):
+    draws = np.linspace(-0.5, 0.5, 200)
+    scores.whole("fp32", 9, "fd_mini_fp32", 6.0, list(7 + draws))
+    scores.whole("fp32", 0, "fd_mini_fp32", 0.0, [0.0] * 200)
+    scores.whole("w8", 0, "fd_mini_fp32", 0.3, list(0.5 + draws))
+    comparison, frame = compare(scores, noise_floor_seed=9)
+    assert comparison.floors["fd_mini_fp32"].value == 6.0
+    row = frame.iloc[0]
+    assert (row.recipe, row.difference, row.low, row.verdict, row.n_pairs) == ("w8", 0.3, 0.0, WITHIN, 0)
+    assert row.high == pytest.approx(0.3 + 0.475, abs=1e-9)  # the draws' spread, their shift removed
 
 
 def test_recipe_that_shares_no_clip_has_no_comparison(scores):

@@ -1,3 +1,4 @@
+import dataclasses
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -7,10 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from audioptq.errors import UserError
+from audioptq.files.artifacts import read_tensors, write_tensors
 from audioptq.report.figures import activation_figures
 from audioptq.report.figures import table_figures as figures
-from audioptq.report.figures.labels import place_labels
+from audioptq.report.figures.draw import draw_figures
+from audioptq.report.figures.style import SIGMA, place_labels
 from audioptq.report.measure.aggregate import Estimate
+from audioptq.report.measure.results import gather
 from audioptq.score.table import METRICS
 
 
@@ -53,14 +57,30 @@ def test_range_is_min_to_max_and_median_of_absmax(tmp_path, caught):
     assert band.max() == pytest.approx(ranges["max"].max())
     np.testing.assert_allclose(lines_of(axes)[0], np.median(ranges["absmax"], axis=1))
     assert [text.get_text() for text in axes.get_xticklabels()] == ["9", "7", "5", "3", "1"]
+    assert axes.get_xlabel() == "noise level \N{GREEK SMALL LETTER SIGMA} (denoising runs to the right)"
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [({"level_name": "time"}, "time"), ({"objective": "eps"}, "timestep"), ({"objective": "v"}, SIGMA), ({}, SIGMA)],
+)
+def test_levels_are_called_what_the_calibration_calls_them(built, tmp_path, caught, said, name):
+    tensors, _ = read_tensors(built[0].act_stats, framework="np")
+    write_tensors(tmp_path / "act_stats.safetensors", tensors, said)
+    inputs = dataclasses.replace(built[0], act_stats=tmp_path / "act_stats.safetensors")
+    drawn = draw_figures(inputs, gather(inputs), tmp_path)
+    assert caught[0].axes[0].get_xlabel() == f"noise level {name} (denoising runs to the right)"
+    assert f" at {name} = 0.72 " in drawn["activation_map"].caption
 
 
 def test_map_states_layer_and_sigma(tmp_path, caught):
     matrix = np.arange(12.0).reshape(3, 4) - 5
     metadata = {"layer": "blocks.3.qkv", "sigma": 0.725, "step": 12, "n_steps": 20}
-    activation_figures.activation_map(tmp_path / "a.svg", matrix, metadata)
+    place = activation_figures.where(metadata, "qkv of block 3")
+    activation_figures.activation_map(tmp_path / "a.svg", matrix, place)
     top, axes = caught[0].axes[:2]
-    assert top.get_title(loc="left").endswith("blocks.3.qkv at \N{GREEK SMALL LETTER SIGMA} = 0.725 (step 12 of 20)")
+    assert top.get_title(loc="left").endswith("qkv of block 3 at \N{GREEK SMALL LETTER SIGMA} = 0.725 (step 12 of 20)")
+    assert activation_figures.where({"level": 500}, "qkv", "timestep") == "qkv at timestep = 500"
     np.testing.assert_array_equal(axes.images[0].get_array(), np.abs(matrix))
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("input channel", "token")
 
@@ -68,7 +88,7 @@ def test_map_states_layer_and_sigma(tmp_path, caught):
 def test_smoothing_follows_equation_3(tmp_path, caught):
     rng = np.random.default_rng(1)
     activation, weight = rng.normal(size=(9, 6)) * [1, 1, 30, 1, 1, 1], rng.normal(size=(4, 6))
-    activation_figures.smoothing(tmp_path / "a.svg", activation, weight, 0.5, {})
+    activation_figures.smoothing(tmp_path / "a.svg", activation, weight, 0.5, "a layer")
     smooth_scale = np.sqrt(np.abs(activation).max(0) / np.abs(weight).max(0))
     drawn = [lines_of(axes)[0] for axes in caught[0].axes]
     expected = (activation, weight, activation / smooth_scale, weight * smooth_scale)
@@ -80,19 +100,19 @@ def test_smoothing_follows_equation_3(tmp_path, caught):
 
 def test_smoothing_survives_a_dead_channel(tmp_path):
     activation, weight = np.ones((3, 2)) * [1, 0], np.ones((2, 2))
-    activation_figures.smoothing(tmp_path / "a.svg", activation, weight, 0.5, {})
+    activation_figures.smoothing(tmp_path / "a.svg", activation, weight, 0.5, "a layer")
     assert "nan" not in (tmp_path / "a.svg").read_text().lower()
 
 
 @pytest.mark.parametrize("matrix", [np.zeros(3), np.zeros((0, 3)), np.array([[1.0, np.nan]])])
 def test_bad_activation_map_is_a_users_mistake(tmp_path, matrix):
     with pytest.raises(UserError, match="activation of the activation map"):
-        activation_figures.activation_map(tmp_path / "a.svg", matrix, {})
+        activation_figures.activation_map(tmp_path / "a.svg", matrix, "a layer")
 
 
 def test_weight_of_another_layer_is_refused(tmp_path):
     with pytest.raises(UserError, match="3 channels and the weight 4"):
-        activation_figures.smoothing(tmp_path / "a.svg", np.ones((2, 3)), np.ones((2, 4)), 0.5, {})
+        activation_figures.smoothing(tmp_path / "a.svg", np.ones((2, 3)), np.ones((2, 4)), 0.5, "a layer")
 
 
 def size_table():

@@ -8,11 +8,12 @@ import pytest
 
 from audioptq.errors import UserError
 from audioptq.report.figures.draw import draw_figures
-from audioptq.report.page.contents import page_values
-from audioptq.report.page.details import flat_facts, layer_summary, published_rows, size_parts
+from audioptq.report.measure.results import gather
+from audioptq.report.page.contents import page_values, table_note
+from audioptq.report.page.details import dynamic_ranges, flat_facts, layer_summary, published_rows, size_parts
 from audioptq.report.page.render import inline_svg, render_page
 from audioptq.report.page.sentences import findings
-from audioptq.report.run import build_report, gather
+from audioptq.report.run import build_report
 
 
 class Reader(HTMLParser):
@@ -167,12 +168,30 @@ def test_size_parts_are_shares_of_the_file():
 
 def test_layer_summary_counts_quantized_layers_only():
     frame = pd.DataFrame({"layer": ["a", "b", "c"], "sqnr_db": [20.0, 40.0, None], "quantized": [True, True, False]})
-    summary = layer_summary(frame)
+    summary = layer_summary(frame, {})
     assert dict(summary["facts"]) == {
         "Quantized layers": 2, "SQNR, median": "30.0 dB", "SQNR, lowest to highest": "20.0 to 40.0 dB",
     }  # fmt: skip
     assert summary["worst"][0] == ("a", "20.0")
-    assert layer_summary(pd.DataFrame({"layer": ["a"]})) is None
+    assert layer_summary(pd.DataFrame({"layer": ["a"]}), {}) is None
+
+
+DYNAMIC = {"activation": {"bits": 8, "range": "dynamic", "granularity": "per_token"}}
+
+
+def test_a_dynamic_range_of_a_convolution_is_said_to_be_per_clip(built):
+    frame = pd.DataFrame(
+        {"layer": list("abc"), "sqnr_db": 20.0, "quantized": True, "kind": ["linear", "conv1d", "conv2d"]}
+    )
+    facts = dict(layer_summary(frame, DYNAMIC)["facts"])
+    assert facts["Dynamic ranges"] == "per token in 1 linear layers, per clip in 2 convolutions"
+    static = {"activation": {"bits": 8, "range": "static", "granularity": "per_tensor"}}
+    for layers, entry in ((frame, static), (frame, {}), (frame.assign(kind="linear"), DYNAMIC)):
+        assert dynamic_ranges(layers, entry) == []
+    results = gather(built[0])
+    assert "convolutions" not in table_note(built[0], results)
+    with_convolution = dataclasses.replace(results, layers={"w8a8_sqd": frame})
+    assert "range per clip in convolutions" in table_note(built[0], with_convolution)
 
 
 def test_nested_facts_are_flat():

@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 
 from audioptq.files.artifacts import write_parquet
 from audioptq.report.figures.draw import draw_figures
-from audioptq.report.figures.layer_figures import LayerGrid, layer_grids, layers, place
+from audioptq.report.figures.layer_figures import LayerGrid, layer_grids, layer_title, layers, places_of
+from audioptq.report.measure.results import gather
 from audioptq.report.page.details import layer_summary
-from audioptq.report.run import gather
 
-NAMES = [f"model.transformer.layers.{block}.{kind}" for block in range(3) for kind in ("self_attn.to_qkv", "ff.ff.2")]
+NAMES = [f"tower.{block}.{role}" for block in range(3) for role in ("a", "b")]
+PLACES = {name: (str(row // 2), ("qkv", "ff_out")[row % 2]) for row, name in enumerate(NAMES)}
 GROUPED = {"smoothing": {"kind": "grouped", "groups": "auto"}}
 
 
@@ -49,10 +50,18 @@ def caught(monkeypatch):
     return found
 
 
-def test_a_layer_has_a_block_and_a_kind():
-    assert place("model.model.transformer.layers.11.self_attn.to_out") == (11, "self_attn.to_out")
-    assert place("transformer.layers.0.ff.ff.2") == (0, "ff.ff.2")
-    assert place("project_in") == (0, "project_in")
+def test_a_layer_is_placed_by_what_the_model_says_of_it():
+    table = pd.DataFrame(
+        {
+            "layer": ["w.0", "w.1", "entry", "nameless", "left", "right", "empty"],
+            "block": ["0", "1", None, "0", "0", "0", "0"],
+            "role": ["qkv", "qkv", "in", None, "out", "out", ""],
+        }
+    )
+    places = places_of([table, table.iloc[:1], table.drop(columns="role")])
+    # Two layers of one block have the same role: a figure would put one over the other.
+    assert places == {"w.0": ("0", "qkv"), "w.1": ("1", "qkv"), "entry": ("", "in")}
+    assert [layer_title(name, places) for name in ("w.1", "entry", "left")] == ["qkv of block 1", "in", "left"]
 
 
 def test_grids_are_of_the_calibration_and_of_each_way_of_grouping():
@@ -69,16 +78,28 @@ def test_without_statistics_there_is_nothing_to_draw():
 
 
 def test_cells_stand_at_their_block_and_kind(tmp_path, caught):
-    layers(tmp_path / "a.svg", [LayerGrid("bits", {NAMES[1]: 0.25, NAMES[4]: 0.5}, 2), LayerGrid("n", {NAMES[0]: 7})])
+    layers(
+        tmp_path / "a.svg",
+        [LayerGrid("bits", {NAMES[1]: 0.25, NAMES[4]: 0.5}, 2), LayerGrid("n", {NAMES[0]: 7})],
+        PLACES,
+    )
     first, second = caught[0].axes
     cells = {text.get_text(): text.get_position() for text in first.texts}
-    assert cells == {"0.25": (0.5, 0.5), "0.50": (2.5, 1.5)}
-    assert [label.get_text() for label in first.get_yticklabels()] == ["ff.ff.2", "self_attn.to_qkv"]
+    assert cells == {"0.25": (0.5, 0.5), "0.50": (1.5, 1.5)}
+    assert [label.get_text() for label in first.get_yticklabels()] == ["ff_out", "qkv"]
+    assert [label.get_text() for label in first.get_xticklabels()] == ["0", "2"]
     assert {text.get_text(): text.get_position() for text in second.texts} == {"7": (0.5, 1.5)}
 
 
+def test_a_layer_without_a_role_goes_by_its_name(tmp_path, caught):
+    layers(tmp_path / "a.svg", [LayerGrid("bits", {NAMES[1]: 0.25, "project_in": 0.5}, 2)], PLACES)
+    (axes,) = caught[0].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ff_out", "project_in"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "\N{EN DASH}"]
+
+
 def test_nothing_but_zeros_can_be_drawn(tmp_path):
-    layers(tmp_path / "a.svg", [LayerGrid("bits", dict.fromkeys(NAMES, 0.0))])
+    layers(tmp_path / "a.svg", [LayerGrid("bits", dict.fromkeys(NAMES, 0.0))], PLACES)
     assert "nan" not in (tmp_path / "a.svg").read_text().lower()
 
 
@@ -92,6 +113,6 @@ def test_the_report_has_the_figure(make_run, tmp_path):
 
 
 def test_a_recipes_box_counts_its_vectors():
-    facts = dict(layer_summary(TABLES["grouped"])["facts"])
+    facts = dict(layer_summary(TABLES["grouped"], GROUPED)["facts"])
     assert facts["Smoothing vectors"] == "1 in 2 layers, 2 in 1 layers, 3 in 2 layers"
-    assert "Smoothing vectors" not in dict(layer_summary(TABLES["static"])["facts"])
+    assert "Smoothing vectors" not in dict(layer_summary(TABLES["static"], GROUPED)["facts"])

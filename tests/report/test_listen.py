@@ -11,7 +11,7 @@ from audioptq.audio.clips import ListedClip
 from audioptq.errors import DamagedArtifactError
 from audioptq.report.measure.inputs import read_manifests
 from audioptq.report.page import listen
-from audioptq.report.page.sentences import with_distances
+from audioptq.report.page.listen import with_distances
 from audioptq.score.table import METRICS
 
 

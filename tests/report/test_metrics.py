@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from audioptq.report.measure.metrics_json import main_numbers
+from audioptq.report.measure.table import main_numbers
 
 TABLE = pd.DataFrame(
     {

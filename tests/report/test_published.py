@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 
 from audioptq.errors import UserError
+from audioptq.report.formats import DASH
 from audioptq.report.measure.aggregate import Estimate
 from audioptq.report.measure.inputs import ReportInputs
 from audioptq.report.measure.published import read_published, reproductions, summary, warning
-from audioptq.report.measure.table import DASH
-from audioptq.report.run import build_report, gather
+from audioptq.report.measure.results import gather
+from audioptq.report.run import build_report
 
 SOURCE = "Stable Audio Open (arXiv 2407.14358), table 1"
 

@@ -6,10 +6,12 @@ import pytest
 
 from audioptq.errors import UserError
 from audioptq.files.artifacts import read_parquet
+from audioptq.report.formats import Column, marks, measured_groups, shown_cells
 from audioptq.report.measure.inputs import ReportInputs
-from audioptq.report.measure.table import Column, guard_cell, marks, to_csv
-from audioptq.report.page.formats import latex_escape, measured_groups, shown_cells, to_latex, to_markdown
-from audioptq.report.run import build_report, gather
+from audioptq.report.measure.results import gather
+from audioptq.report.measure.table import guard_cell, to_csv
+from audioptq.report.page.render import latex_escape, to_latex, to_markdown
+from audioptq.report.run import build_report
 from audioptq.score.table import METRICS
 
 METRIC_IDS = ["clap_mini", "kl_mini", "fd_mini", "mcd_db"]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from audioptq.errors import UserError
-from audioptq.runs.config_check import check_config, check_files
+from audioptq.runs.config_check import GONE, check_config, check_files
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -100,8 +100,8 @@ def test_the_shipped_differences_pass_on_top(path):
         ("train_mini.dit.step", 4, ["`train_mini.dit.step`", "'steps'"]),
         ("recipes.w8a8_rtn.weight.bits", 5, ["w8a8_rtn", "weight.bits", "5"]),
         ("recipes.w8a8_sqd.smoothing.alpha", 2, ["w8a8_sqd", "smoothing.alpha", "2"]),
-        ("recipes.w8a8_sqd.smoothing.alhpa", 0.5, ["w8a8_sqd", "smoothing.alhpa", "`alpha`"]),
-        ("recipes.w8a8_rtn.weights", {}, ["w8a8_rtn", "weights", "`weight`"]),
+        ("recipes.w8a8_sqd.smoothing.alhpa", 0.5, ["w8a8_sqd", "smoothing.alhpa", "'alpha'"]),
+        ("recipes.w8a8_rtn.weights", {}, ["w8a8_rtn", "weights", "'weight'"]),
         ("run", ["fp32", "w8a8_rnt"], ["`run`", "'w8a8_rnt'", "'w8a8_rtn'"]),
         ("run", ["bf16"], ["`run`", "fp32"]),
         ("run", [], ["run"]),
@@ -129,6 +129,13 @@ def test_the_error_names_the_key_and_what_is_legal(path, value, words):
     text = str(caught.value)
     assert [word for word in words if word not in text] == [], text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize("key", GONE)
+def test_a_key_that_is_gone_says_so_and_what_to_do(key):
+    with pytest.raises(UserError, match=rf"`{key}` is gone: .*[Rr]emove") as caught:
+        check_config(changed(key, None), SCHEMA)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_metric_that_takes_no_clips_as_long_is_refused():

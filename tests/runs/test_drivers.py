@@ -19,7 +19,7 @@ import yte
 
 from audioptq.errors import UserError
 from audioptq.files.artifacts import digest
-from audioptq.runs import drivers as cluster
+from audioptq.runs import drivers, slurm
 
 ROOT = Path(__file__).parents[2]
 RUN_ID = "audioptq_1b2f1b82"
@@ -53,8 +53,8 @@ def log(tmp_path: Path) -> list[str]:
 
 def left_by(pid: int, run_id: str | None = RUN_ID, results: str = "results/a") -> Path:
     """The record of an earlier driver."""
-    driver = cluster.Driver(socket.gethostname(), pid, cluster._started(pid) or "1", run_id, digest(CONFIG), SINCE)
-    path = cluster._record(results)
+    driver = drivers.Driver(socket.gethostname(), pid, drivers._started(pid) or "1", run_id, digest(CONFIG), SINCE)
+    path = drivers._record(results)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(vars(driver)), encoding="utf-8")
     return path
@@ -62,12 +62,12 @@ def left_by(pid: int, run_id: str | None = RUN_ID, results: str = "results/a") -
 
 def test_a_driver_leaves_a_record_while_it_works(command: Callable[[str, str], None], log: list[str]) -> None:
     command("squeue", "true")
-    cluster.claim("results/a", log, CONFIG)
-    record = json.loads(cluster._record("results/a").read_text(encoding="utf-8"))
+    drivers.claim("results/a", log, CONFIG)
+    record = json.loads(drivers._record("results/a").read_text(encoding="utf-8"))
     assert (record["pid"], record["run_id"]) == (os.getpid(), RUN_ID)
-    assert not cluster._record("results").exists()
-    cluster.release("results/a")
-    assert not cluster._record("results/a").exists()
+    assert not drivers._record("results").exists()
+    drivers.release("results/a")
+    assert not drivers._record("results/a").exists()
 
 
 def test_jobs_of_a_killed_driver_are_cancelled_and_waited_for(
@@ -80,7 +80,7 @@ def test_jobs_of_a_killed_driver_are_cancelled_and_waited_for(
         "squeue", '[ "$2" = --name=audioptq_old ] || exit 1\ncat queue; [ -e told ] && rm -f queue && touch queue; true'
     )
     command("scancel", 'echo "$@" > told')
-    cluster.claim("results/a", log, CONFIG)
+    drivers.claim("results/a", log, CONFIG)
     assert (tmp_path / "told").read_text(encoding="utf-8") == "7 8\n"
     assert (tmp_path / "queue").read_text(encoding="utf-8") == ""
     printed = capsys.readouterr().err
@@ -92,11 +92,11 @@ def test_jobs_that_do_not_end_are_named(
     command: Callable[[str, str], None], log: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = left_by(DEAD)
-    monkeypatch.setattr(cluster, "SECONDS_TO_END", 0.0)
+    monkeypatch.setattr(slurm, "SECONDS_TO_END", 0.0)
     command("squeue", "echo '7|COMPLETING|rule_generate'")
     command("scancel", "true")
     with pytest.raises(UserError, match=r"Slurm jobs 7 .* do not end"):
-        cluster.claim("results/a", log, CONFIG)
+        drivers.claim("results/a", log, CONFIG)
     assert record.exists()
 
 
@@ -104,20 +104,20 @@ def test_a_driver_at_work_is_not_pushed_aside(command: Callable[[str, str], None
     command("squeue", "touch asked")
     left_by(os.getppid())
     with pytest.raises(UserError, match=rf"process {os.getppid()}\) is at work in results/a"):
-        cluster.claim("results/a", log, CONFIG)
+        drivers.claim("results/a", log, CONFIG)
     assert not Path("asked").exists()
-    cluster.claim("results/b", log, CONFIG)
+    drivers.claim("results/b", log, CONFIG)
 
 
 def test_only_with_the_same_config_is_the_work_of_a_killed_driver_this_one_s(
     command: Callable[[str, str], None], log: list[str]
 ) -> None:
     command("squeue", "true")
-    assert cluster.claim("results/a", log, CONFIG) is None
+    assert drivers.claim("results/a", log, CONFIG) is None
     left_by(DEAD)
-    assert cluster.claim("results/a", log, CONFIG) == SINCE
+    assert drivers.claim("results/a", log, CONFIG) == SINCE
     left_by(DEAD)
-    assert cluster.claim("results/a", log, {"run": ["w8a8_sqd"]}) is None
+    assert drivers.claim("results/a", log, {"run": ["w8a8_sqd"]}) is None
 
 
 @pytest.mark.parametrize("squeue", [None, "echo 'slurm_load_jobs error: Unable to contact controller' >&2; exit 1"])
@@ -128,10 +128,10 @@ def test_without_an_answer_of_slurm_nothing_starts(
     if squeue is not None:
         command("squeue", squeue)
     with pytest.raises(UserError, match="squeue" if squeue is None else "Unable to contact") as caught:
-        cluster.claim("results/a", log, CONFIG)
+        drivers.claim("results/a", log, CONFIG)
     assert str(record) in str(caught.value)
     record.unlink()
-    cluster.claim("results/a", log, CONFIG)
+    drivers.claim("results/a", log, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -162,17 +162,17 @@ def test_a_lock_is_explained(
     expected: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    cluster.explain("results/a", str(tmp_path))  # nobody has been here
+    drivers.explain("results/a", str(tmp_path))  # nobody has been here
     record = left_by(pid)
     if host is not None:
         record.write_text(
             json.dumps({**json.loads(record.read_text(encoding="utf-8")), "host": host}), encoding="utf-8"
         )
     if locked:
-        cluster.LOCKS.mkdir()
-        (cluster.LOCKS / "0.output.lock").touch()
+        drivers.LOCKS.mkdir()
+        (drivers.LOCKS / "0.output.lock").touch()
     monkeypatch.chdir("/")
-    cluster.explain("results/a", str(tmp_path))
+    drivers.explain("results/a", str(tmp_path))
     printed = capsys.readouterr().err
     assert re.search(expected, printed, re.DOTALL)
     assert ("results/a" in printed) == (expected != "^$")
@@ -182,22 +182,22 @@ def test_a_driver_without_slurm_asks_nothing_of_it(command: Callable[[str, str],
     log = tmp_path / "local.log"
     log.write_text("Provided cores: 2\n", encoding="utf-8")
     left_by(DEAD, None)
-    cluster.claim("results/a", [str(log)], CONFIG)
-    assert json.loads(cluster._record("results/a").read_text(encoding="utf-8"))["run_id"] is None
-    cluster.release("results/a")
+    drivers.claim("results/a", [str(log)], CONFIG)
+    assert json.loads(drivers._record("results/a").read_text(encoding="utf-8"))["run_id"] is None
+    drivers.release("results/a")
 
 
 def test_a_driver_that_gives_up_with_jobs_in_the_queue_leaves_them_to_the_next(
     command: Callable[[str, str], None], log: list[str]
 ) -> None:
     command("squeue", "true")
-    cluster.claim("results/a", log, CONFIG)
+    drivers.claim("results/a", log, CONFIG)
     command("squeue", "echo '9|RUNNING|rule_generate'")
-    cluster.release("results/a")
-    assert [job.job_id for job in cluster.orphans("results/a")] == ["9"]
+    drivers.release("results/a")
+    assert [job.job_id for job in drivers.orphans("results/a")] == ["9"]
     command("squeue", "exit 1")
-    cluster.release("results/a")  # a finished run does not fail for that
-    assert cluster._record("results/a").exists()
+    drivers.release("results/a")  # a finished run does not fail for that
+    assert drivers._record("results/a").exists()
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_status_is_asked_of_the_command_that_knows(
 ) -> None:
     if scontrol is not None:
         command("scontrol", scontrol)
-    assert cluster.status_command() == expected
+    assert slurm.status_command() == expected
 
 
 @pytest.fixture
@@ -251,11 +251,12 @@ def test_a_larger_shard_gets_more_time_and_not_more_memory(slurm_profile: dict[s
     def asked(rule: str, name: str, clips: int, attempt: int) -> float:
         expression = Template(str(slurm_profile["set-resources"][rule][name]))
         return eval(
-            expression.substitute(CLIPS_PER_SHARD=clips, CLIPS_PER_EMBEDDING=clips, SAMPLER_STEPS=100),
+            expression.substitute(CLIPS_PER_SHARD=clips, CLIPS_PER_EMBEDDING=clips, SAMPLER_STEPS=100, N_METRICS=6),
             {"attempt": attempt},
         )
 
     assert asked("generate", "runtime", 250, 1) == pytest.approx(15 + 250 * 100 * 0.3 / 60)
+    assert asked("score", "runtime", 250, 2) == 2 * 6 * 10
     for rule in ("generate", "embed_clips"):
         assert asked(rule, "runtime", 500, 1) > asked(rule, "runtime", 250, 1)
         assert asked(rule, "runtime", 250, 2) == 2 * asked(rule, "runtime", 250, 1)
@@ -273,7 +274,7 @@ def test_every_line_of_a_site_has_its_effect() -> None:
 
 @pytest.mark.slow
 def test_the_documented_commands_plan_a_run(tmp_path: Path) -> None:
-    page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/drivers.md").read_text(encoding="utf-8")
     lines = [line for body in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in body.splitlines()]
     commands = {line for line in lines if line.startswith("snakemake")}
     assert len(commands) == 2
@@ -290,7 +291,7 @@ def test_a_second_driver_is_refused_and_what_jobs_of_a_killed_one_finished_is_re
     files = ["--configfile", str(ROOT / "config.yaml"), str(ROOT / "tests/config.tiny.yaml")]
     prompts, records = "results/prompts/soundscapes.parquet", tmp_path / ".snakemake/metadata"
     one_more = "results/embed/captions/soundscapes/clap_mini.safetensors"
-    left = tmp_path / cluster._record("results")
+    left = tmp_path / drivers._record("results")
 
     def command(*arguments: str) -> list[str]:
         return ["snakemake", "--directory", str(tmp_path), "--cores", "2", *files, *arguments]

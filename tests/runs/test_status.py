@@ -128,6 +128,25 @@ def test_damaged_files_are_not_counted(run: Run) -> None:
     assert run.only_set().done == 5
 
 
+def test_a_damaged_prompts_table_leaves_the_total_unknown(run: Run) -> None:
+    run.shard(0, clips(5))
+    (run.results / "prompts/set.parquet").write_bytes(b"PAR1 and no more")
+    assert (run.only_set().done, run.only_set().total) == (5, None)
+
+
+def test_foreign_records_are_no_traceback(run: Run) -> None:
+    run.batch(1, 0, 50, clips(5))
+    folder = run.results / "generate/mini/w8a8/seed7"
+    write_parquet(folder / "shard-0002.parquet", clips(5), {"made_from": ["w8a8"]})
+    write_parquet(
+        folder / "shard-0003.parquet", clips(5).drop(columns="status"), {"made_from": {"recipe": digest(RECIPE)}}
+    )
+    (folder / "shard-0004.parquet").mkdir()
+    run.batch(1, 1, 10, clips(5).assign(seconds="soon", status=1))
+    assert (run.only_set().done, run.only_set().rate) == (10, None)
+    assert list(as_lines(run_status("results", run.folder)))
+
+
 def test_before_the_prompts_and_before_the_first_clip(run: Run) -> None:
     (found,) = run_status("results", run.folder).sets
     assert (found.seed, found.done, found.total) == (None, 0, N_PROMPTS)

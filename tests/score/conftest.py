@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,8 @@ import pytest
 from audioptq.audio.clips import write_clip
 from audioptq.audio.manifest import read_manifest
 from audioptq.files.artifacts import write_parquet, write_tensors
+from audioptq.score.run import TARGET_FILES, score_metrics
+from audioptq.score.table import metric_info
 
 SAMPLE_RATE_HZ = 16000
 
@@ -76,3 +79,16 @@ def make_embeddings(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def score_metric() -> Callable[..., Any]:
+    """`score_metric(metric, generated=, target=, ...)` scores one metric: its table and its metadata."""
+
+    def score(metric: str, *, generated: Any = None, target: Any = None, **inputs: Any) -> Any:
+        info = metric_info(metric)
+        files = {"generated": generated, TARGET_FILES[info.target]: target}
+        given = {name: paths for name, paths in files.items() if paths is not None}
+        return score_metrics([metric], embeddings={info.embedder: given} if info.embedder else {}, **inputs)[metric]
+
+    return score

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from audioptq.score.bootstrap import resample_counts
+from audioptq.score.bootstrap import draw_counts
 from audioptq.score.frechet import bootstrap_exact as refit
 from audioptq.score.frechet import windows
 from audioptq.score.frechet.bootstrap_exact import ClipMoments, frechet_replicates, gaussian_distance, is_cheap
@@ -121,7 +121,7 @@ def test_replicates_equal_distances_of_repeated_windows(monkeypatch: pytest.Monk
     monkeypatch.setattr(refit, "REPLICATES_AT_ONCE", 2)
     target, rows = clips_of_windows(0, 6, 4, 3)
     generated = target[::-1] * 1.5 + 0.2
-    counts = resample_counts([str(clip) for clip in range(6)], 5, seed=1).astype(float)
+    counts = draw_counts([str(clip) for clip in range(6)], 5, seed=1).astype(float)
     shuffled = np.random.default_rng(5).permutation(len(rows))
     replicates = frechet_replicates(
         target=ClipMoments(target[shuffled], rows[shuffled], 6),
@@ -145,7 +145,7 @@ def test_a_draw_without_windows_has_no_distance() -> None:
 
 def test_two_hundred_replicates_are_quick() -> None:
     array, rows = clips_of_windows(0, 64, 12, 64)
-    counts = resample_counts([str(clip) for clip in range(64)], 200, seed=0).astype(float)
+    counts = draw_counts([str(clip) for clip in range(64)], 200, seed=0).astype(float)
     moments = ClipMoments(array, rows, 64)
     started = time.process_time()
     frechet_replicates(target=moments, generated=moments, target_counts=counts, generated_counts=counts)

@@ -31,8 +31,10 @@ def test_import_is_light() -> None:
 def test_metrics_are_keyword_only_and_have_their_module() -> None:
     for metric, info in METRICS.items():
         module = importlib.import_module(f"audioptq.score.{info.module}")
-        assert list(inspect.signature(module.score).parameters) == ["metric", "inputs"], metric
-        if info.embedder is not None:
+        if info.embedder is None:
+            assert list(inspect.signature(module.DISTANCES[metric]).parameters) == ["pair"], metric
+        else:
+            assert list(inspect.signature(module.score).parameters) == ["metric", "inputs"], metric
             assert set(module.TENSORS) == {"generated", "target"}
     for module_name, function in (("clap", "clap_score"), ("kl", "kl_divergence"), ("frechet.frechet", "frechet_distance"),
                                   ("mcd", "mcd_db"), ("mcd", "mcd_dtw_db"), ("lsd", "lsd_db")):  # fmt: skip

@@ -8,9 +8,8 @@ import pytest
 
 from audioptq.errors import DamagedArtifactError
 from audioptq.files.artifacts import read_tensors, write_tensors
-from audioptq.score.bootstrap import resample_counts
+from audioptq.score.bootstrap import draw_counts
 from audioptq.score.frechet.frechet import frechet_distance
-from audioptq.score.run import score_metric
 
 CLASSES = 4
 
@@ -37,7 +36,9 @@ def write_probabilities(path: Path, source: Path, excluded: dict[str, str], chan
     return path
 
 
-def test_kl_of_probabilities_is_that_of_their_logits(tmp_path, manifest, prompts, make_embeddings) -> None:
+def test_kl_of_probabilities_is_that_of_their_logits(
+    tmp_path, manifest, prompts, make_embeddings, score_metric
+) -> None:
     ids = prompts["clip_id"].tolist()
     # The generator's classes have names, the publication's have none.
     generated, target = (make_embeddings(name, ids, classes=["a"]) for name in ("g", "t"))
@@ -52,7 +53,9 @@ def test_kl_of_probabilities_is_that_of_their_logits(tmp_path, manifest, prompts
     assert metadata["reference"] == "published probabilities"
 
 
-def test_clips_without_a_published_row_are_counted_and_named(tmp_path, manifest, prompts, make_embeddings) -> None:
+def test_clips_without_a_published_row_are_counted_and_named(
+    tmp_path, manifest, prompts, make_embeddings, score_metric
+) -> None:
     ids = prompts["clip_id"].tolist()
     files = make_embeddings("g", ids), make_embeddings("t", ids)
     published = write_probabilities(tmp_path / "p.safetensors", files[1], {ids[1]: "no reference"})
@@ -61,7 +64,9 @@ def test_clips_without_a_published_row_are_counted_and_named(tmp_path, manifest,
 
 
 @pytest.mark.parametrize("bad", [-1.0, 0.5, 2.0], ids=["a marker of failure", "not one in all", "above one"])
-def test_rows_that_are_no_probabilities_are_refused(tmp_path, manifest, prompts, make_embeddings, bad) -> None:
+def test_rows_that_are_no_probabilities_are_refused(
+    tmp_path, manifest, prompts, make_embeddings, bad, score_metric
+) -> None:
     ids = prompts["clip_id"].tolist()
     files = make_embeddings("g", ids), make_embeddings("t", ids)
     published = write_probabilities(
@@ -71,7 +76,7 @@ def test_rows_that_are_no_probabilities_are_refused(tmp_path, manifest, prompts,
         score_metric("kl_mini", manifest=manifest, prompts=prompts, generated=files[0], target=published)
 
 
-def test_zero_and_nan_rows_enter_no_average(tmp_path, manifest, prompts, make_embeddings) -> None:
+def test_zero_and_nan_rows_enter_no_average(tmp_path, manifest, prompts, make_embeddings, score_metric) -> None:
     ids = prompts["clip_id"].tolist()
     files = make_embeddings("g", ids), make_embeddings("t", ids)
 
@@ -99,7 +104,9 @@ def write_statistics(path: Path, windows: np.ndarray, **metadata: object) -> Pat
     return path
 
 
-def test_fd_to_published_statistics_is_that_to_their_windows(tmp_path, manifest, prompts, make_embeddings) -> None:
+def test_fd_to_published_statistics_is_that_to_their_windows(
+    tmp_path, manifest, prompts, make_embeddings, score_metric
+) -> None:
     ids = prompts["clip_id"].tolist()
     generated = make_embeddings("g", ids, shift=1.0)
     reference = np.random.default_rng(3).standard_normal((40, 4))
@@ -113,14 +120,14 @@ def test_fd_to_published_statistics_is_that_to_their_windows(tmp_path, manifest,
     assert (record["n_reference_windows"], record["n_references"]) == (None, None)
     assert (record["reference_in_bootstrap"], record["bootstrap"]) == ("fixed", "refitted")
     # A draw repeats the clips of a reference and never the reference.
-    counts = resample_counts(["r0", "r0", "r1", "r2", "r3", "r4"], 5, seed=0)
+    counts = draw_counts(["r0", "r0", "r1", "r2", "r3", "r4"], 5, seed=0)
     for value, count in zip(table.loc[table["replicate"].notna(), "value"], counts, strict=False):
         drawn = np.repeat(windows, np.repeat(count, 3), axis=0)
         assert value == pytest.approx(frechet_distance(target=reference, generated=drawn), rel=1e-6)
 
 
 def test_large_dimensions_are_linearised_and_say_so(
-    tmp_path, manifest, prompts, make_embeddings, monkeypatch: pytest.MonkeyPatch
+    tmp_path, manifest, prompts, make_embeddings, monkeypatch: pytest.MonkeyPatch, score_metric
 ) -> None:
     ids = prompts["clip_id"].tolist()
     files = {"generated": make_embeddings("g", ids, shift=1.0), "target": make_embeddings("t", ids)}
@@ -143,7 +150,7 @@ def test_large_dimensions_are_linearised_and_say_so(
     assert record["bootstrap"] is None
 
 
-def test_statistics_of_another_network_are_refused(tmp_path, manifest, prompts, make_embeddings) -> None:
+def test_statistics_of_another_network_are_refused(tmp_path, manifest, prompts, make_embeddings, score_metric) -> None:
     generated = make_embeddings("g", prompts["clip_id"].tolist(), frontend="kapre")
     common = {"manifest": manifest, "prompts": prompts, "generated": generated}
     windows = np.random.default_rng(3).standard_normal((40, 5))
@@ -159,7 +166,7 @@ def test_statistics_of_another_network_are_refused(tmp_path, manifest, prompts, 
 
 
 @pytest.mark.parametrize("metric", ["clap_mini", "kl_mini", "fd_mini"])
-def test_shards_score_as_the_whole_does(metric, manifest, prompts, make_embeddings) -> None:
+def test_shards_score_as_the_whole_does(metric, manifest, prompts, make_embeddings, score_metric) -> None:
     ids = prompts["clip_id"].tolist()
     common = {"manifest": manifest, "prompts": prompts, "target": make_embeddings("t", ids), "n_replicates": 5}
     whole, _ = score_metric(metric, generated=make_embeddings("g", ids, shift=0.3), **common)
@@ -170,7 +177,7 @@ def test_shards_score_as_the_whole_does(metric, manifest, prompts, make_embeddin
         score_metric(metric, generated=[shards[0], shards[2]], **common)
 
 
-def test_audiocaps_counts(tmp_path) -> None:
+def test_audiocaps_counts(tmp_path, score_metric) -> None:
     """4,875 captions of 975 references, 94 of which could not be had: 4,405 captions with one."""
     ids = [str(100000 + index) for index in range(4875)]
     references = [f"yt{index // 5}" for index in range(4875)]

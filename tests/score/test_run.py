@@ -9,7 +9,6 @@ from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.files.artifacts import file_digest, read_parquet, read_tensors, write_parquet, write_tensors
 from audioptq.score.frechet.frechet import frechet_distance
 from audioptq.score.lsd import lsd_db
-from audioptq.score.run import score_metric
 from audioptq.score.spectra import CepstralSettings
 from audioptq.score.table import METRICS
 
@@ -29,7 +28,7 @@ def rewrite(path, change) -> None:
 
 
 @pytest.mark.parametrize("metric", EMBEDDED)
-def test_row_order_of_files_changes_nothing(metric, manifest, prompts, make_embeddings) -> None:
+def test_row_order_of_files_changes_nothing(metric, manifest, prompts, make_embeddings, score_metric) -> None:
     ids = prompts["clip_id"].tolist()
     first, _ = score_metric(
         metric,
@@ -52,7 +51,9 @@ def test_row_order_of_files_changes_nothing(metric, manifest, prompts, make_embe
 
 
 @pytest.mark.parametrize("metric", EMBEDDED)
-def test_excluded_and_failed_clips_are_rows_with_a_reason(metric, manifest, prompts, make_embeddings) -> None:
+def test_excluded_and_failed_clips_are_rows_with_a_reason(
+    metric, manifest, prompts, make_embeddings, score_metric
+) -> None:
     ids = prompts["clip_id"].tolist()
     manifest.loc[0, "status"] = "silent"
     manifest.loc[[1, 2], "status"] = "clipped"  # the third cannot be embedded and so does not count as scored
@@ -71,7 +72,9 @@ def test_excluded_and_failed_clips_are_rows_with_a_reason(metric, manifest, prom
     assert np.isfinite(table["value"].dropna()).all()
 
 
-def test_kl_leaves_out_clips_without_reference_and_fd_keeps_them(manifest, prompts, make_embeddings) -> None:
+def test_kl_leaves_out_clips_without_reference_and_fd_keeps_them(
+    manifest, prompts, make_embeddings, score_metric
+) -> None:
     ids = prompts["clip_id"].tolist()
     files = {
         "generated": make_embeddings("g", ids),
@@ -86,7 +89,7 @@ def test_kl_leaves_out_clips_without_reference_and_fd_keeps_them(manifest, promp
     assert (metadata["n_windows"], metadata["n_references"]) == (18, 4)
 
 
-def test_fd_counts_a_shared_reference_once_and_has_replicates(manifest, prompts, make_embeddings) -> None:
+def test_fd_counts_a_shared_reference_once_and_has_replicates(manifest, prompts, make_embeddings, score_metric) -> None:
     ids = prompts["clip_id"].tolist()
     paths = make_embeddings("g", ids, shift=1.0), make_embeddings("t", ids)
     table, metadata = score_metric(
@@ -107,7 +110,7 @@ def test_fd_counts_a_shared_reference_once_and_has_replicates(manifest, prompts,
 
 @pytest.mark.parametrize("metric", [*EMBEDDED, *AUDIO])
 def test_a_recipe_without_a_usable_clip_still_has_its_rows(
-    metric, make_manifest, manifest, prompts, make_embeddings
+    metric, make_manifest, manifest, prompts, make_embeddings, score_metric
 ) -> None:
     ids = prompts["clip_id"].tolist()
     files = {"generated": make_embeddings("g", ids), "target": make_embeddings("t", ids)}
@@ -125,7 +128,7 @@ def test_a_recipe_without_a_usable_clip_still_has_its_rows(
 
 
 @pytest.mark.parametrize("metric", AUDIO)
-def test_gain_of_the_stored_file_is_undone(metric, make_manifest, prompts) -> None:
+def test_gain_of_the_stored_file_is_undone(metric, make_manifest, prompts, score_metric) -> None:
     # Stored clips are peak-normalised, so that both files hold the same samples; only the gains differ.
     table, metadata = score_metric(
         metric, manifest=make_manifest("quiet", level=0.5), prompts=prompts, baseline=make_manifest("fp32")
@@ -134,17 +137,17 @@ def test_gain_of_the_stored_file_is_undone(metric, make_manifest, prompts) -> No
     np.testing.assert_allclose(table["value"], expected, atol=2e-3)
     assert table["clip_id"].tolist() == prompts["clip_id"].tolist()
     assert metadata["cepstral_settings"][0]["n_fft"] == 744
-    assert (metadata["n_scored"], metadata["target"], metadata["unit"]) == (6, "baseline", "dB")
+    assert (metadata["n_scored"], metadata["target"], metadata["unit"]) == (6, "fp32", "dB")
 
 
 @pytest.mark.parametrize("metric", AUDIO)
-def test_the_baseline_scored_against_itself_is_zero(metric, make_manifest, prompts) -> None:
+def test_the_baseline_scored_against_itself_is_zero(metric, make_manifest, prompts, score_metric) -> None:
     baseline = make_manifest("fp32")
     table, _ = score_metric(metric, manifest=baseline, prompts=prompts, baseline=baseline)
     assert (table["value"] == 0).all()
 
 
-def test_audio_values_are_those_of_the_metric_before_storage(make_manifest, prompts, manifest) -> None:
+def test_audio_values_are_those_of_the_metric_before_storage(make_manifest, prompts, manifest, score_metric) -> None:
     table, _ = score_metric("lsd_db", manifest=manifest, prompts=prompts, baseline=make_manifest("fp32"))
     target = 0.1 * np.random.default_rng([0, 3]).standard_normal((2, 4800))
     generated = target + 0.05 * np.random.default_rng(99).standard_normal((2, 4800))
@@ -152,7 +155,7 @@ def test_audio_values_are_those_of_the_metric_before_storage(make_manifest, prom
     assert table["value"][3] == pytest.approx(expected, abs=1e-3)  # 24 bits
 
 
-def test_failures_of_either_side_and_files_of_zeros_are_notes(make_manifest, prompts, manifest) -> None:
+def test_failures_of_either_side_and_files_of_zeros_are_notes(make_manifest, prompts, manifest, score_metric) -> None:
     import soundfile
 
     ids = prompts["clip_id"].tolist()
@@ -166,12 +169,12 @@ def test_failures_of_either_side_and_files_of_zeros_are_notes(make_manifest, pro
         file_digest(baseline["path"][3]),
     )
     _, metadata = score_metric("mcd_db", manifest=manifest, prompts=prompts, baseline=baseline)
-    expected = {ids[0]: "non_finite", ids[1]: "baseline: silent", ids[2]: "silent", ids[3]: "baseline: silent"}
+    expected = {ids[0]: "non_finite", ids[1]: "fp32: silent", ids[2]: "silent", ids[3]: "fp32: silent"}
     assert metadata["not_scored"] == expected
 
 
 @pytest.mark.parametrize("side", ["generated", "baseline"])
-def test_an_altered_clip_is_not_scored(make_manifest, prompts, manifest, side) -> None:
+def test_an_altered_clip_is_not_scored(make_manifest, prompts, manifest, side, score_metric) -> None:
     baseline = make_manifest("fp32")
     altered, other = (manifest, baseline) if side == "generated" else (baseline, manifest)
     shutil.copyfile(other["path"][1], altered["path"][1])
@@ -181,7 +184,7 @@ def test_an_altered_clip_is_not_scored(make_manifest, prompts, manifest, side) -
         score_metric("lsd_db", manifest=manifest, prompts=prompts, baseline=baseline)
 
 
-def test_another_seed_is_refused_except_for_the_noise_floor(make_manifest, prompts) -> None:
+def test_another_seed_is_refused_except_for_the_noise_floor(make_manifest, prompts, score_metric) -> None:
     pair = {"manifest": make_manifest("seed1", seed=1), "baseline": make_manifest("seed0", seed=0)}
     with pytest.raises(DamagedArtifactError, match=r"has seed 1 in .*seed1.* and 0 in .*seed0"):
         score_metric("lsd_db", prompts=prompts, **pair)
@@ -190,7 +193,7 @@ def test_another_seed_is_refused_except_for_the_noise_floor(make_manifest, promp
     assert metadata["across_seeds"] is True
 
 
-def test_files_of_other_clips_are_named(make_manifest, prompts, manifest, make_embeddings) -> None:
+def test_files_of_other_clips_are_named(make_manifest, prompts, manifest, make_embeddings, score_metric) -> None:
     ids = prompts["clip_id"].tolist()
     whole = make_embeddings("whole", ids)
     fewer, foreign = make_embeddings("fewer", ids[1:]), make_embeddings("foreign", [*ids, "stranger"])
@@ -208,7 +211,7 @@ def test_files_of_other_clips_are_named(make_manifest, prompts, manifest, make_e
         score_metric("mcd_db", manifest=manifest, prompts=prompts, baseline=twice)
 
 
-def test_files_that_do_not_go_together_are_named(prompts, manifest, make_embeddings) -> None:
+def test_files_that_do_not_go_together_are_named(prompts, manifest, make_embeddings, score_metric) -> None:
     ids = prompts["clip_id"].tolist()
     whole, wider = make_embeddings("whole", ids), make_embeddings("wider", ids, dim=5)
     for metric in EMBEDDED:
@@ -233,7 +236,7 @@ def test_files_that_do_not_go_together_are_named(prompts, manifest, make_embeddi
     ],
     ids=["tensor absent", "rows missing", "row out of range", "clip twice", "no clips"],
 )
-def test_a_damaged_embedding_file_is_named(prompts, manifest, make_embeddings, change, message) -> None:
+def test_a_damaged_embedding_file_is_named(prompts, manifest, make_embeddings, change, message, score_metric) -> None:
     ids = prompts["clip_id"].tolist()
     bad = make_embeddings("bad", ids)
     rewrite(bad, change)
@@ -241,7 +244,7 @@ def test_a_damaged_embedding_file_is_named(prompts, manifest, make_embeddings, c
         score_metric("fd_mini", manifest=manifest, prompts=prompts, generated=make_embeddings("g", ids), target=bad)
 
 
-def test_audio_that_is_not_what_the_manifest_says_is_named(make_manifest, prompts, manifest) -> None:
+def test_audio_that_is_not_what_the_manifest_says_is_named(make_manifest, prompts, manifest, score_metric) -> None:
     baseline = make_manifest("fp32")
     short = {"manifest": manifest.assign(n_samples=4000), "baseline": baseline.assign(n_samples=4000)}
     with pytest.raises(DamagedArtifactError, match=r"0\.flac .*4800 samples"):
@@ -258,10 +261,10 @@ def test_audio_that_is_not_what_the_manifest_says_is_named(make_manifest, prompt
         score_metric("mcd_db", prompts=prompts, manifest=manifest, baseline=baseline)
 
 
-def test_missing_inputs_and_unknown_metrics_are_explained(prompts, manifest) -> None:
-    with pytest.raises(UserError, match="lsd_db compares with the baseline: give it baseline"):
+def test_missing_inputs_and_unknown_metrics_are_explained(prompts, manifest, score_metric) -> None:
+    with pytest.raises(UserError, match=r"lsd_db has the target .fp32.: give it `baseline`"):
         score_metric("lsd_db", manifest=manifest, prompts=prompts)
-    with pytest.raises(UserError, match="give it generated and target"):
+    with pytest.raises(UserError, match=r"give it the .generated. files of clap_mini"):
         score_metric("clap_mini", manifest=manifest, prompts=prompts)
     with pytest.raises(UserError, match="Did you mean 'lsd_db'"):
         score_metric("lsd", manifest=manifest, prompts=prompts)

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.errors import UserError
 from audioptq.files.artifacts import read_parquet, write_parquet
-from audioptq.score.table import COLUMNS, METRICS, clip_table, metric_info, set_table, validate
-from audioptq.score.usable import failed_clips, merge_notes
+from audioptq.score.table import COLUMNS, METRICS, MetricInfo, clip_table, metric_info, set_table, validate
+from audioptq.score.usable import merge_notes
 
 
 def test_every_clip_has_a_value_or_a_reason() -> None:
@@ -65,17 +65,20 @@ def test_an_unknown_metric_names_the_nearest() -> None:
 
 def test_registry_agrees_with_itself() -> None:
     for metric, info in METRICS.items():
-        assert info.target in ("prompt", "reference", "baseline")
-        assert (info.target == "baseline") == (info.embedder is None), metric
+        assert info.embedder is not None or info.target == "fp32", metric
+        assert info.is_distance == (info.target == "fp32") == (metric.endswith("_fp32") or info.embedder is None)
         assert metric.endswith("_db") == (info.unit == "dB")
 
 
-def test_guard_names_failures_and_refuses_unknown_status() -> None:
-    manifest = pd.DataFrame({"clip_id": list("abcd"), "status": ["ok", "clipped", "silent", "non_finite"]})
-    assert failed_clips(manifest) == {"c": "silent", "d": "non_finite"}
-    with pytest.raises(DamagedArtifactError, match=r"x\.parquet has the status 'fine'"):
-        failed_clips(manifest.assign(status="fine"), source="x.parquet")
-    assert merge_notes(("", {"a": "silent"}), ("baseline", {"a": "silent", "b": "silent"})) == {
+def test_what_nothing_could_compute_or_judge_is_no_metric() -> None:
+    with pytest.raises(ValueError, match="'fp16', which is none of reference, prompt, fp32, none"):
+        MetricInfo("1", False, "fp16", "FD", "frechet.frechet")
+    with pytest.raises(ValueError, match="of which less is better"):
+        MetricInfo("1", True, "fp32", "CLAP score", "clap")
+
+
+def test_the_first_reason_stands() -> None:
+    assert merge_notes(("", {"a": "silent"}), ("fp32", {"a": "silent", "b": "silent"})) == {
         "a": "silent",
-        "b": "baseline: silent",
+        "b": "fp32: silent",
     }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from audioptq.audio.manifest import CLIPPED, NON_FINITE, OK, SILENT
 from audioptq.errors import DamagedArtifactError
 from audioptq.files.artifacts import atomic_path, file_digest
 
@@ -66,9 +67,9 @@ def write_clip(path: str | Path, audio: np.ndarray, sample_rate: int, bit_depth:
     clipped_fraction = _flat_share(audio, peak) if usable else 0.0
     gain = 1 / peak if usable else 1.0
     stored = np.clip(audio * gain, -1, 1) if usable else np.zeros_like(audio)
-    status = "clipped" if clipped_fraction > CLIPPED_SHARE else "ok"
+    status = CLIPPED if clipped_fraction > CLIPPED_SHARE else OK
     if not usable:
-        status = "silent" if finite else "non_finite"
+        status = SILENT if finite else NON_FINITE
     with atomic_path(path) as temporary:
         soundfile.write(temporary, stored.T, sample_rate, subtype=f"PCM_{bit_depth}", format=FORMATS[Path(path).suffix])
     return ClipRecord(

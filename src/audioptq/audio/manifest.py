@@ -1,13 +1,20 @@
-"""Reads the manifest of generated clips, whose shards list what was generated and what became of it."""
+"""Reads the manifest of generated clips, whose shards list what was generated and what became of it.
+
+A clip's status is one of `USABLE` or of `UNUSABLE`; who asks what became of a clip takes the words from here.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from audioptq.errors import DamagedArtifactError
+from audioptq.errors import damaged
 from audioptq.files.artifacts import read_parquet
 
+OK, CLIPPED, SILENT, NON_FINITE = "ok", "clipped", "silent", "non_finite"
+USABLE = (OK, CLIPPED)
+UNUSABLE = (SILENT, NON_FINITE)
+CURE = "Delete the file and run snakemake again."
 COLUMNS = ("clip_id", "caption", "seed", "path", "sample_rate", "n_samples", "gain", "status")
 
 
@@ -44,10 +51,25 @@ def check_unique(frame: pd.DataFrame, source: str) -> None:
     """Raises DamagedArtifactError if a clip occurs twice."""
     twice = frame.loc[frame["clip_id"].duplicated(), "clip_id"]
     if len(twice):
-        raise DamagedArtifactError(
-            f"{source} does not fit the run: the clip {twice.iloc[0]!r} occurs twice in it. "
-            "Delete the file and run snakemake again."
-        )
+        raise damaged(source, f"the clip {twice.iloc[0]!r} occurs twice in it", CURE)
+
+
+def failed_clips(manifest: pd.DataFrame) -> dict[str, str]:
+    """Clips of a manifest without usable audio, and their status; clipped clips are usable.
+
+    Example:
+        >>> failed_clips(pd.DataFrame({"clip_id": ["a", "b"], "status": ["ok", "silent"]}))
+        {'b': 'silent'}
+
+    Raises:
+        DamagedArtifactError: If a status is none of ok, clipped, silent, non_finite.
+    """
+    unknown = sorted(set(map(str, manifest["status"])) - {*USABLE, *UNUSABLE})
+    if unknown:
+        known = ", ".join((*USABLE, *UNUSABLE))
+        raise damaged(source_of(manifest), f"it has the status {unknown[0]!r}, which is none of {known}", CURE)
+    failed = manifest[manifest["status"].isin(UNUSABLE)]
+    return dict(zip(failed["clip_id"], failed["status"], strict=True))
 
 
 def compute_by_recipe(manifests: Mapping[str, Sequence[str | Path]]) -> dict[str, str]:
@@ -71,6 +93,6 @@ def by_recipe(paths: Sequence[str | Path]) -> dict[str, list[str]]:
     for path in paths:
         recipe = read_parquet(path)[1].get("recipe")
         if recipe is None:
-            raise DamagedArtifactError(f"{path} does not say its recipe. Delete the file and run snakemake again.")
+            raise damaged(path, "it does not say its recipe", CURE)
         groups.setdefault(recipe, []).append(str(path))
     return groups

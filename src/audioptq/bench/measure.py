@@ -2,17 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from audioptq.bench.plan import BASELINE, GENERATION, STEP, BenchModel, BenchSettings, Case, Form
-from audioptq.bench.process import FormError, Worker, as_request
+from audioptq.bench.process import FormError, WorkerProcess
 from audioptq.errors import UserError
 
 GENERATION_ROUNDS = 3
 # Steps before the first round: one, and some more where kernels are tuned at first use.
 WARM_UPS = {"cpu": 1, "cuda": 3}
 Row = dict[str, Any]
-Start = Callable[[str | None], Worker]
+Start = Callable[[str | None, int | None], WorkerProcess]
 
 
 class Turns:
@@ -24,7 +25,7 @@ class Turns:
         settings: What is measured.
         model: The model.
         device: Where; the workers' own kind of name.
-        start: Starts a worker on a device.
+        start: Starts a worker on a device, with so many threads.
         folder: Where quantized files are kept.
 
     Raises:
@@ -32,109 +33,97 @@ class Turns:
     """
 
     def __init__(self, settings: BenchSettings, model: BenchModel, device: str, start: Start, folder: str) -> None:
-        self.settings, self.model, self.device, self.folder = settings, model, device, folder
-        self._start = start
-        self._shared: dict[str, Any] = {"sampler": settings.sampler, "seed": settings.seed, "threads": settings.threads}
-        self._baseline = start(device)
+        self.settings, self.model, self.device, self.folder, self._start = settings, model, device, folder, start
+        self.cases = settings.cases()
+        self._baseline: WorkerProcess | None = None
         try:
-            self._baseline_facts = self._load(self._baseline, Form(BASELINE, "float"), None)
-            clip_latents = self._baseline.ask("facts")["clip_latents"]
-            self.counts = {case: self._baseline.ask("operations", **as_request(case)) for case in settings.cases()}
+            self._shared = {"sampler": settings.sampler, "seed": settings.seed}
+            prepared = self._once("prepare", model=model, cases=self.cases, **self._shared)
+            self._conditionings, self.counts = prepared["conditionings"], prepared["counts"]
+            self._baseline = start(device, settings.threads)
+            self._facts = self._load(self._baseline, Form(BASELINE, "float"), None)
         except FormError as error:
-            self._baseline.close()
+            self.close()
             raise UserError(
                 f"The bench of {model.name} ({model.folder}) cannot begin, since its full-precision form, with which all others "
                 f"are compared, does not run: {error}. Mend that, or leave the model out."
             ) from error
-        self.cases = settings.cases()
         if settings.generations or (settings.generations is None and device.startswith("cuda")):
-            self.cases.append(Case(clip_latents, 1, GENERATION))
+            self.cases.append(Case(prepared["clip_latents"], 1, GENERATION))
 
     def close(self) -> None:
         """Ends the baseline's worker."""
-        self._baseline.close()
+        if self._baseline is not None:
+            self._baseline.close()
 
     def rows(self, form: Form) -> Iterator[Row]:
         """A row for every case of a form, measured or with the reason why not."""
-        common = {"model": self.model.name, "weights": self.model.weights, "form": form.label, "compute": form.compute}
-        common["dtype"] = form.dtype
-        own = None
+        common = {"model": self.model.name, "weights": self.model.weights, "form": form.name, "compute": form.compute}
+        facts: Row = {"statistics": "none", **self._facts}
         left = list(self.cases)
+        worker = self._baseline if form.name == BASELINE else None
         try:
-            facts: Row = {"statistics": "none", **self._baseline_facts}
-            worker = self._baseline
-            if form.name != BASELINE:
-                made = self._quantized(form)
-                worker = own = self._start(self.device)
-                facts = {"statistics": made["statistics"], **self._load(own, form, made["path"])}
+            if worker is None:
+                made = {"path": None, "statistics": "none"}
+                if form.recipe is not None:  # in a process of its own, whose memory is not the form's
+                    made = self._once("quantize", model=self.model, form=form, folder=self.folder, **self._shared)
+                worker = self._start(self.device, self.settings.threads)
+                facts = {"statistics": made["statistics"], **self._load(worker, form, made["path"])}
             while left:
-                case = left[0]
-                yield {**common, **facts, **as_request(case), **self._case(worker, form, case)}
+                yield {**common, **facts, **asdict(left[0]), **self._case(worker, form, left[0])}
                 left.pop(0)
         except FormError as error:
+            where = f" (at {left[0].latents} latents, batch {left[0].batch})" if len(left) < len(self.cases) else ""
             for case in left:
-                where = f" (at {left[0].latents} latents, batch {left[0].batch})" if len(left) < len(self.cases) else ""
-                yield {**common, **as_request(case), "reason": f"{error}{where}"}
+                yield {**common, **asdict(case), "reason": f"{error}{where}"}
         finally:
-            if own is not None:
-                own.close()
+            if worker is not None and worker is not self._baseline:
+                worker.close()
 
-    def _load(self, worker: Worker, form: Form, weights: str | None) -> Row:
-        model, own = as_request(self.model), as_request(form)
-        facts = worker.ask("load", self.settings.limit_seconds, model=model, form=own, weights=weights, **self._shared)
-        facts["load_seconds"] = facts.pop("seconds")
-        return facts
-
-    def _quantized(self, form: Form) -> dict[str, Any]:
-        """The recipe's file, made in a process of its own, whose memory is not the form's."""
-        if form.recipe is None:
-            return {"path": None, "statistics": "none"}
-        worker = self._start(self.device)
+    def _once(self, task: str, **request: Any) -> Any:
+        worker = self._start(self.device, self.settings.threads)
         try:
-            model, own = as_request(self.model), as_request(form)
-            return worker.ask("quantize", model=model, form=own, folder=self.folder, **self._shared)
+            return worker.ask(task, **request)
         finally:
             worker.close()
 
-    def _case(self, worker: Worker, form: Form, case: Case) -> Row:
-        """What was measured of a case; a failure after which the worker lives on is this case's alone."""
-        limit, request = self.settings.limit_seconds, as_request(case)
+    def _load(self, worker: WorkerProcess, form: Form, weights: str | None) -> Row:
+        request = {"model": self.model, "form": form, "weights": weights, "conditionings": self._conditionings}
+        facts: Row = worker.ask("load", self.settings.limit_seconds, **request, **self._shared)
+        return facts
+
+    def _case(self, worker: WorkerProcess, form: Form, case: Case) -> Row:
+        """What was measured of a case; a failure after which the worker lives on is this case's alone.
+
+        There are as many rounds as are asked for, or as fit the limit.
+        """
+        settings, limit = self.settings, self.settings.limit_seconds
+        is_step = case.what == STEP
         try:
-            for _ in range(WARM_UPS[self.device.partition(":")[0]] if case.what == STEP else 1):
+            for _ in range(WARM_UPS[self.device.partition(":")[0]] if is_step else 1):
                 self._base(case)
                 if worker is not self._baseline:
-                    worker.ask("run", limit, **request)
-            baseline, own = self._rounds(worker, case)
-            measured = {
-                "baseline_seconds": baseline,
-                "own_seconds": own,
-                "peak_bytes": worker.ask("facts")["peak_bytes"],
-            }
-            if case.what == STEP and not form.is_compiled:
-                measured["profile"] = worker.ask("profile", limit, **request)
+                    worker.ask("run", limit, case=case)
+            pairs: list[tuple[float, float]] = []
+            ends = time.monotonic() + limit
+            for _ in range(settings.repeats if is_step else min(settings.repeats, GENERATION_ROUNDS)):
+                pairs.append((self._base(case), worker.ask("run", limit, case=case)))
+                if time.monotonic() > ends:
+                    break
+            measured = {"pairs": pairs, "peak_bytes": worker.ask("peak")}
+            if is_step and not form.is_compiled:
+                measured["profile"] = worker.ask("profile", limit, case=case)
             return measured
         except FormError as error:
             if error.is_gone:
                 raise
             return {"reason": str(error)}
 
-    def _rounds(self, worker: Worker, case: Case) -> tuple[list[float], list[float]]:
-        """Seconds of the baseline and of the form, in turns; as many rounds as are asked for, or as fit the limit."""
-        rounds = self.settings.repeats if case.what == STEP else min(self.settings.repeats, GENERATION_ROUNDS)
-        limit, ends = self.settings.limit_seconds, time.monotonic() + self.settings.limit_seconds
-        baseline: list[float] = []
-        own: list[float] = []
-        for _ in range(rounds):
-            baseline.append(self._base(case))
-            own.append(worker.ask("run", limit, **as_request(case))["seconds"])
-            if time.monotonic() > ends:
-                break
-        return baseline, own
-
     def _base(self, case: Case) -> float:
         """A step of the baseline, whose failure ends the bench."""
+        assert self._baseline is not None
         try:
-            return float(self._baseline.ask("run", **as_request(case))["seconds"])
+            return float(self._baseline.ask("run", case=case))
         except FormError as error:
             raise UserError(
                 f"The full-precision form of {self.model.name}, with which all others are compared, failed at {case.latents} "

@@ -1,96 +1,75 @@
 """What a denoising step has to compute and to move, from the shapes that its layers meet.
 
-Of a linear layer (or a convolution of width 1) from `k` to `n` channels on `m` tokens, both halves of the guidance counted:
+Operations are those of `torch.utils.flop_counter`: `2 m k n` for a product of `m` tokens with `k` by `n` channels, a multiplication
+and an addition for each pair of token and weight; `4 b q t d` for an attention of width `d` from `q` to `t` tokens in `b` sequences.
 
-- operations: `2 m k n`, a multiplication and an addition for each pair of token and weight;
-- values: `k n` weights, `m k` inputs, `m n` outputs, each moved once.
-
-Of an attention of width `d` (all heads together) from `q` tokens to `t` tokens, in each of `b` sequences:
-
-- operations: `4 b q t d`, `2 b q t d` each for `Q K^T` and for the product with the values;
-- values: `b d (2 q + 2 t)`, for queries, keys, values and outputs; scores stay on the chip.
-
-Norms, activations, rotary embeddings and quantizing are counted as no work: what they take is the distance to the roof.
+Values, each moved once: weights, inputs and outputs of linear layers and convolutions; queries, keys, values and outputs of an
+attention, whose scores stay on the chip. Norms, activations, rotary embeddings and quantizing are counted as no work: what they
+take is the distance to the roof.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from audioptq.models.base import AudioModel
 
-# Bytes of a value: weights and inputs of the products in the blocks, outputs, and everything in the other layers.
+# Bytes of a value: weights and inputs of the layers that recipes choose from, their outputs, and everything else.
 Widths = Mapping[str, float]
 MOVED = ("weights", "inputs", "outputs")
 FLOAT32: Widths = {"weights": 4, "inputs": 4, "outputs": 4, "rest": 4}
 BFLOAT16: Widths = {"weights": 2, "inputs": 2, "outputs": 2, "rest": 2}
 INT8: Widths = {"weights": 1, "inputs": 1, "outputs": 4, "rest": 4}
+LAYERS = {F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d}
 
 
 def count_operations(model: AudioModel, step: Callable[[], object]) -> dict[str, Any]:
-    """Operations and values of a step, summed over `blocks` (the layers that recipes choose from), `rest` and `attention`.
+    """Operations and values of a step.
 
     Args:
         model: In full precision, its layers as they were built.
-        step: Takes a step; the layers are watched while it does.
+        step: Takes a step, which is watched.
 
     Returns:
-        For each of the three a mapping with `operations`, `weights`, `inputs` and `outputs`.
+        `operations`; `sites`, of the layers that recipes choose from, a mapping with `weights`, `inputs` and `outputs`; and
+        `rest`, the values of all other layers.
     """
-    found = {name: dict.fromkeys(("operations", *MOVED), 0) for name in ("blocks", "rest", "attention")}
-    chosen = {site.name for site in model.sites()}
-    removers = []
-    for name, module in model.network.named_modules():
-        total = found["blocks" if name in chosen else "rest"]
-        if isinstance(module, nn.Linear | nn.Conv1d) and name.startswith("model."):
-            removers.append(module.register_forward_hook(_linear_counter(total)).remove)
-        elif hasattr(module, "to_out") and hasattr(module, "num_heads"):
-            counter = _attention_counter(found["attention"], bool(getattr(module, "differential", False)))
-            removers.append(module.register_forward_hook(counter, with_kwargs=True).remove)
-    try:
+    values = _Values({id(model.network.get_submodule(site.name).weight) for site in model.sites()})
+    # torch counts attention's kernels of GPUs alone.
+    of_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+    with FlopCounterMode(display=False, custom_mapping=of_cpu) as counter, values:
         step()
-    finally:
-        for remove in removers:
-            remove()
-    return found
+    return {"operations": counter.get_total_flops(), "sites": values.sites, "rest": values.rest}
 
 
-def total_operations(counts: Mapping[str, Mapping[str, float]]) -> float:
-    """Operations of a step."""
-    return sum(part["operations"] for part in counts.values())
-
-
-def total_bytes(counts: Mapping[str, Mapping[str, float]], widths: Widths) -> float:
+def total_bytes(counts: Mapping[str, Any], widths: Widths) -> float:
     """Bytes that a step moves in a form with `widths`, each value once."""
-    blocks = sum(counts["blocks"][kind] * widths[kind] for kind in MOVED)
-    others = [counts[part][kind] for part in ("rest", "attention") for kind in MOVED]
-    return blocks + sum(others) * widths["rest"]
+    return sum(counts["sites"][kind] * widths[kind] for kind in MOVED) + counts["rest"] * widths["rest"]
 
 
-def _linear_counter(total: dict[str, Any]) -> Callable[..., None]:
-    def count(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        weight: Any = module.weight
-        n, k = weight.shape[:2]
-        m = args[0].numel() // k
-        total["operations"] += 2 * m * k * n
-        total["weights"] += k * n
-        total["inputs"] += m * k
-        total["outputs"] += m * n
-
-    return count
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
 
 
-def _attention_counter(total: dict[str, Any], is_differential: bool) -> Callable[..., None]:
-    times = 2 if is_differential else 1  # one subtracts a second attention from the first
+class _Values(TorchFunctionMode):
+    """Counts the values that layers and attention are called with."""
 
-    def count(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-        x = args[0] if args else kwargs["x"]
-        context = kwargs.get("context", args[1] if len(args) > 1 else None)
-        b, q, d = x.shape
-        t = q if context is None else context.shape[1]
-        total["operations"] += times * 4 * b * q * t * d
-        total["inputs"] += times * b * d * (q + 2 * t)
-        total["outputs"] += times * b * d * q
+    def __init__(self, weights: set[int]) -> None:
+        super().__init__()
+        self._weights, self.sites, self.rest = weights, dict.fromkeys(MOVED, 0), 0
 
-    return count
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        y = func(*args, **(kwargs or {}))
+        if func in LAYERS:
+            counts = (args[1].numel(), args[0].numel(), y.numel())
+            if id(args[1]) in self._weights:
+                self.sites = {kind: self.sites[kind] + n for kind, n in zip(MOVED, counts, strict=True)}
+            else:
+                self.rest += sum(counts)
+        elif func is F.scaled_dot_product_attention:
+            self.rest += sum(tensor.numel() for tensor in (*args[:3], y))
+        return y

@@ -17,7 +17,6 @@ REFERENCES = {
     "torchao_int8_compiled": "integer",
     "torchao_int4": "float",
 }
-COMPILED = ("compiled_bf16", "torchao_int8_compiled")
 IN_BFLOAT16 = ("eager_bf16", "compiled_bf16", "torchao_int4")
 STEP, GENERATION = "step", "generation"
 
@@ -28,9 +27,9 @@ class BenchModel:
 
     Attributes:
         name: What it is called.
-        folder: With model_config.json and weights.
+        folder: Its directory.
         weights: `trained`, or `random`: these serve for speed and size, and say nothing of quality.
-        text_encoder: Directory of its T5, if it has one.
+        text_encoder: Directory of its text encoder, where that lies apart.
     """
 
     name: str
@@ -47,24 +46,21 @@ class Form:
         name: Of the reference or the recipe.
         compute: `float`, `simulated` or `integer`.
         recipe: The recipe's entry; None for a reference.
-        is_compiled: Whether torch's compiler is at work.
     """
 
     name: str
     compute: str
     recipe: dict[str, Any] | None = None
-    is_compiled: bool = False
 
     @property
-    def label(self) -> str:
-        """What the tables call it."""
-        return f"{self.name}_compiled" if self.recipe is not None and self.is_compiled else self.name
+    def is_compiled(self) -> bool:
+        """Whether torch's compiler is at work."""
+        return self.recipe is None and "compiled" in self.name
 
     @property
     def dtype(self) -> str:
         """In which its products run that are not of integers."""
-        default = "bfloat16" if self.name in IN_BFLOAT16 else "float32"
-        return str((self.recipe or {}).get("dtype", default))
+        return str((self.recipe or {}).get("dtype", "bfloat16" if self.name in IN_BFLOAT16 else "float32"))
 
 
 @dataclass(frozen=True)
@@ -114,34 +110,27 @@ def choose_forms(names: Sequence[str], recipes: Mapping[str, Any]) -> tuple[Form
     """The forms that a user names, each once, the baseline first.
 
     Args:
-        names: References, recipes (in every compute that they have), or recipes with one, as in `w4a8_sqs:integer`, or compiled on
-            integers, as in `w4a8_sqs:compiled`.
+        names: References, recipes (in every compute that they have), or recipes with one, as in `w4a8_sqs:integer`.
         recipes: The library.
 
     Raises:
         UserError: If there is no such form, or the recipe does not compute like that.
     """
-    forms = {(BASELINE, REFERENCES[BASELINE]): Form(BASELINE, REFERENCES[BASELINE])}
-    for name in names:
-        recipe, _, compute = name.partition(":")
+    forms: dict[tuple[str, str], Form] = {}
+    for name in (BASELINE, *names):
+        recipe, _, wanted = name.partition(":")
         if name in REFERENCES:
-            found = [Form(name, REFERENCES[name], is_compiled=name in COMPILED)]
-        elif recipe in recipes:
-            found = _of_recipe(recipe, compute, recipes[recipe])
-        else:
+            forms[name, REFERENCES[name]] = Form(name, REFERENCES[name])
+            continue
+        if recipe not in recipes:
             known = [*REFERENCES, *recipes]
-            guess = did_you_mean(recipe, known)
-            raise UserError(f"The bench knows no form {name!r}.{guess} It has {', '.join(known)}.")
-        forms |= {(form.label, form.compute): form for form in found}
+            raise UserError(
+                f"The bench knows no form {name!r}.{did_you_mean(recipe, known)} It has {', '.join(known)}."
+            )
+        own = QuantRecipe.from_config(recipe, recipes[recipe]).compute
+        computes = ["float"] if own == "float" else ["simulated", "integer"]
+        if wanted and wanted not in computes:
+            raise UserError(f"Recipe {recipe} has no compute {wanted!r} in the bench: it has {', '.join(computes)}.")
+        for compute in [wanted] if wanted else computes:
+            forms[recipe, compute] = Form(recipe, compute, dict(recipes[recipe] or {}))
     return tuple(forms.values())
-
-
-def _of_recipe(name: str, compute: str, entry: Any) -> list[Form]:
-    own = QuantRecipe.from_config(name, entry).compute
-    computes = ["float"] if own == "float" else ["simulated", "integer"]
-    known = [*computes, *(["compiled"] if "integer" in computes else [])]
-    if compute and compute not in known:
-        raise UserError(f"Recipe {name} has no compute {compute!r} in the bench: it has {', '.join(known)}.")
-    if compute == "compiled":
-        return [Form(name, "integer", dict(entry or {}), is_compiled=True)]
-    return [Form(name, each, dict(entry or {})) for each in ([compute] if compute else computes)]

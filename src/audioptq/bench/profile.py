@@ -1,61 +1,25 @@
-"""Where the time of a step goes: its seconds, each charged to one kind of work."""
+"""Where the time of a step goes: its seconds by kind of work, from torch's profiler."""
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile, record_function
 
+from audioptq.bench.forms import denoiser
 from audioptq.machine.device import synchronise
 from audioptq.models.base import AudioModel
 from audioptq.quantize import QuantLinear
 
-KINDS = ("linears", "attention", "norms", "rotary", "quantizing", "rest")
+KINDS = ("linears", "attention", "norms", "quantizing", "rest")
+MARK = "audioptq::"
 PRODUCTS = {
-    "aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear", "aten::_int_mm", "aten::mkldnn_linear",
-    "mkldnn::_linear_pointwise", "onednn::qlinear_pointwise",
+    "aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear", "aten::_int_mm", "aten::convolution",
+    "aten::mkldnn_linear", "mkldnn::_linear_pointwise", "onednn::qlinear_pointwise",
 }  # fmt: skip
-ATTENTION = ("aten::_scaled_dot_product", "aten::scaled_dot_product")
-# Of stable-audio-tools' transformer; a function of the module that its attention is in.
-ROTARY = "apply_rotary_pos_emb"
-
-
-class Stopwatch:
-    """Charges every moment to the innermost kind of work that was entered."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.seconds = dict.fromkeys(KINDS, 0.0)
-        self._device, self._entered = device, ["rest"]
-        self._since = time.perf_counter()
-
-    def enter(self, kind: str) -> None:
-        """What follows is of this kind."""
-        self._charge()
-        self._entered.append(kind)
-
-    def leave(self) -> None:
-        """What follows is of the kind before."""
-        self._charge()
-        self._entered.pop()
-
-    @contextmanager
-    def during(self, kind: str) -> Iterator[None]:
-        """Within it, time is of this kind."""
-        self.enter(kind)
-        try:
-            yield
-        finally:
-            self.leave()
-
-    def _charge(self) -> None:
-        synchronise(self._device)
-        now = time.perf_counter()
-        self.seconds[self._entered[-1]] += now - self._since
-        self._since = now
 
 
 def profile_step(model: AudioModel, step: Callable[[], object]) -> dict[str, float]:
@@ -68,74 +32,64 @@ def profile_step(model: AudioModel, step: Callable[[], object]) -> dict[str, flo
         model: Not compiled: a compiler would put together what is told apart here.
         step: Takes a step.
     """
-    device = torch.device(model.device)
-    with _Operators(Stopwatch(device)):
-        torch.zeros(1).add(1)  # the first operator that is watched imports torch's compiler: seconds that are no step's
+    is_on_gpu = model.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_on_gpu else [])]
     with ExitStack() as undo:
-        watch = Stopwatch(device)
-        for module in model.network.model.modules():
-            _watch_module(module, watch, undo)
-        undo.enter_context(_Operators(watch))
-        watch.enter("rest")
-        step()
-        watch.leave()
-        return watch.seconds
+        backends: dict[int, Any] = {}
+        for module in denoiser(model).modules():
+            if kind := _kind_of_module(module):
+                _record(module, "forward", kind, undo)
+            if (backend := getattr(module, "backend", None)) is not None:
+                backends[id(backend)] = backend
+        for backend in backends.values():
+            for method in ("product", "fused_product"):
+                if hasattr(backend, method):
+                    _record(backend, method, "linears", undo)
+        with profile(activities=activities) as found:
+            started = time.perf_counter()
+            step()
+            synchronise(model.device)
+            elapsed = time.perf_counter() - started
+    seconds = dict.fromkeys(KINDS, 0.0)
+    for event in found.events() or []:
+        if event.device_type == DeviceType.CPU:
+            spent = event.self_device_time_total if is_on_gpu else event.self_cpu_time_total
+            seconds[_kind_of(event)] += spent / 1e6
+    seconds["rest"] = max(elapsed - sum(seconds[kind] for kind in KINDS[:-1]), 0.0)
+    return seconds
 
 
-def _watch_module(module: nn.Module, watch: Stopwatch, undo: ExitStack) -> None:
-    kind = _kind_of(module)
-    if kind is not None:
-        undo.callback(module.register_forward_pre_hook(lambda *_: watch.enter(kind)).remove)
-        undo.callback(module.register_forward_hook(lambda *_: watch.leave()).remove)
-    backend = getattr(module, "backend", None)
-    if hasattr(backend, "product"):
-        undo.callback(setattr, module, "backend", backend)
-        module.backend = _WatchedBackend(backend, watch)  # type: ignore[assignment]
-    home = sys.modules[type(module).__module__]
-    if hasattr(module, "to_out") and hasattr(home, ROTARY) and not hasattr(getattr(home, ROTARY), "is_watched"):
-        undo.callback(setattr, home, ROTARY, getattr(home, ROTARY))
-        setattr(home, ROTARY, _watched(getattr(home, ROTARY), watch, "rotary"))
+def _kind_of(event: Any) -> str:
+    """Of the innermost product, attention or marked module around an event."""
+    while event is not None:
+        if event.name in PRODUCTS:
+            return "linears"
+        if "scaled_dot_product" in event.name:
+            return "attention"
+        if event.name.startswith(MARK):
+            return str(event.name.removeprefix(MARK))
+        event = event.cpu_parent
+    return "rest"
 
 
-def _kind_of(module: nn.Module) -> str | None:
+def _kind_of_module(module: nn.Module) -> str | None:
     if isinstance(module, QuantLinear):
         return "quantizing"
-    if isinstance(module, nn.Linear | nn.Conv1d):
+    if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d):
         return "linears"
     return "norms" if type(module).__name__.endswith("Norm") else None
 
 
-def _watched(function: Callable[..., Any], watch: Stopwatch, kind: str) -> Callable[..., Any]:
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        with watch.during(kind):
-            return function(*args, **kwargs)
+def _record(owner: Any, method: str, kind: str, undo: ExitStack) -> None:
+    """Has calls of a method recorded under their kind."""
+    original = getattr(owner, method)
 
-    watched.is_watched = True  # type: ignore[attr-defined]
-    return watched
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        with record_function(MARK + kind):
+            return original(*args, **kwargs)
 
-
-class _WatchedBackend:
-    """A backend whose products are charged to `linears`."""
-
-    def __init__(self, backend: Any, watch: Stopwatch) -> None:
-        self._backend, self._watch = backend, watch
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._backend, name)
-        return _watched(found, self._watch, "linears") if name in ("product", "fused_product") else found
-
-
-class _Operators(TorchDispatchMode):
-    """Charges products and attention, wherever they are called."""
-
-    def __init__(self, watch: Stopwatch) -> None:
-        super().__init__()
-        self._watch = watch
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._schema.name
-        kind = "linears" if name in PRODUCTS else "attention" if name.startswith(ATTENTION) else None
-        if kind is None:
-            return func(*args, **(kwargs or {}))
-        with self._watch.during(kind):
-            return func(*args, **(kwargs or {}))
+    if method in vars(owner):
+        undo.callback(setattr, owner, method, original)
+    else:
+        undo.callback(delattr, owner, method)
+    setattr(owner, method, recorded)

@@ -1,30 +1,37 @@
 """Quantized files behind the bench: made once for each model, recipe, schedule and library, and used again."""
 
+import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import torch
+
+from audioptq.bench.forms import weight_bytes
 from audioptq.bench.plan import BenchModel, Form
-from audioptq.bench.statistics import calibrated_statistics, random_statistics
-from audioptq.calibrate.act_stats import ActStats
+from audioptq.calibrate.act_stats import ActStats, LayerStats
+from audioptq.calibrate.run import calibrate
 from audioptq.files.artifacts import digest, file_digest
 from audioptq.machine.device import best_device
 from audioptq.machine.memory import require_memory
 from audioptq.models.base import AudioModel
-from audioptq.models.registry import open_model
-from audioptq.models.stable_audio.files import weights_file
+from audioptq.models.registry import model_files, open_model
 from audioptq.quantize import QuantRecipe
 from audioptq.quantize.to_file import quantize_to_file
 from audioptq.runs.library_files import library_files
 from audioptq.sampling.sampler import SamplerSettings
 
+CAPTIONS = ("a dog barks", "rain falls", "a bell rings", "a siren wails")
+# Of random statistics: spread of log absmax over channels, and of a channel's own course over time.
+CHANNELS, COURSE = 1.0, 0.3
 SHOWN = 12
 
 
-def make_quantized(entry: BenchModel, form: Form, *, sampler: dict[str, Any], seed: int, folder: str) -> dict[str, Any]:
+def make_quantized(model: BenchModel, form: Form, sampler: dict[str, Any], seed: int, folder: str) -> dict[str, Any]:
     """The recipe's file for this model; it is made if it is not there.
 
     Args:
-        entry: The model; random weights get random statistics.
+        model: Random weights get random statistics.
         form: A recipe.
         sampler: The schedule.
         seed: Of the statistics.
@@ -38,28 +45,44 @@ def make_quantized(entry: BenchModel, form: Form, *, sampler: dict[str, Any], se
     """
     recipe = QuantRecipe.from_config(form.name, form.recipe)
     settings = SamplerSettings(**sampler)
-    weights = weights_file(entry.folder)
-    kind = "none" if not recipe.needs_calibration else "random" if entry.weights == "random" else "calibrated"
-    made_from = [file_digest(weights), settings.record(), seed, kind, *map(file_digest, library_files(__file__))]
-    path = Path(folder) / entry.name / f"{form.name}-{digest([recipe.digest, *made_from])[:SHOWN]}.safetensors"
+    kind = "none" if not recipe.needs_calibration else "random" if model.weights == "random" else "calibrated"
+    sources = [*model_files(model.folder), *library_files(__file__)]
+    made_from = [settings.record(), seed, kind, *map(file_digest, sources)]
+    path = Path(folder) / model.name / f"{form.name}-{digest([recipe.digest, *made_from])[:SHOWN]}.safetensors"
     if not path.is_file():
-        require_memory(2 * weights.stat().st_size, f"Quantizing {weights}", "leave this model out of the bench")
-        model = open_model(entry.folder, entry.text_encoder, recipe.text_dtype)
+        size = weight_bytes(model.folder)
+        require_memory(2 * size, f"Quantizing {model.folder}", "leave this model out of the bench")
+        opened = open_model(model.folder, model.text_encoder, recipe.text_dtype)
         stats = None
         if kind == "random":
-            stats = random_statistics(model, settings, seed)
+            stats = random_statistics(opened, settings, seed)
         elif kind == "calibrated":
-            stats = _calibrated(
-                model, settings, seed, path.parent / f"statistics-{digest(made_from)[:SHOWN]}.safetensors"
-            )
-        quantize_to_file(model, recipe, stats, path, name=entry.name, device=best_device())
+            shared = path.parent / f"statistics-{digest(made_from)[:SHOWN]}.safetensors"
+            if not shared.is_file():
+                _calibrate(opened.to(best_device()), settings, seed).save(shared)
+            stats = ActStats.load(shared)
+        quantize_to_file(opened.to("cpu"), recipe, stats, path, name=model.name, device=best_device())
     return {"path": str(path), "statistics": kind}
 
 
-def _calibrated(model: AudioModel, settings: SamplerSettings, seed: int, path: Path) -> ActStats:
-    """The statistics of `path`, which all recipes of a model share."""
-    if not path.is_file():
-        model.require_text_encoder()
-        calibrated_statistics(model.to(best_device()), settings, seed).save(path)
-        model.to("cpu")
-    return ActStats.load(path)
+def _calibrate(model: AudioModel, settings: SamplerSettings, seed: int) -> ActStats:
+    clip_ids = [f"bench-{index}" for index in range(len(CAPTIONS))]
+    prompts = pd.DataFrame({"clip_id": clip_ids, "caption": CAPTIONS, "seconds_total": model.max_seconds})
+    return calibrate(model, prompts, settings=settings, seed=seed, batch_size=len(CAPTIONS))[0]
+
+
+def random_statistics(model: AudioModel, settings: SamplerSettings, seed: int) -> ActStats:
+    """Ranges of a plausible shape, since speed depends on no value: channels wide and narrow, each with a smooth course over time.
+
+    What reads the prompt alone has one row for all timesteps, as in every calibration.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    levels = settings.levels()
+    time = torch.linspace(0.0, math.pi, len(levels))[:, None]
+    layers = {}
+    for site in model.sites():
+        channels = model.network.get_submodule(site.name).weight.shape[1]
+        level, phase = torch.randn(channels, generator=generator), math.pi * torch.rand(channels, generator=generator)
+        absmax = (CHANNELS * level + COURSE * torch.cos(time * (not site.reads_prompt_only) + phase)).exp()
+        layers[site.name] = LayerStats(absmax, -absmax, absmax)
+    return ActStats(levels, layers, {"sampler": settings.record(), "seed": seed})

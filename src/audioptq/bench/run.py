@@ -9,7 +9,7 @@ import pandas as pd
 
 from audioptq.bench.figures import ratios, roofline
 from audioptq.bench.measure import Row, Start, Turns
-from audioptq.bench.plan import BenchSettings
+from audioptq.bench.plan import BenchSettings, Case
 from audioptq.bench.process import FormError, WorkerProcess
 from audioptq.bench.table import as_frame, as_markdown, finished
 from audioptq.console import progress
@@ -19,7 +19,7 @@ from audioptq.sampling.sampler import SamplerSettings
 
 STEPS, PROFILE, PAGE, ROOFLINE, RATIOS = "steps.parquet", "profile.parquet", "bench.md", "roofline.svg", "ratios.svg"
 FILES = (STEPS, PROFILE, PAGE, ROOFLINE, RATIOS)
-PROFILE_COLUMNS = ["model", "form", "compute", "latents", "batch", "kind", "seconds", "share"]
+PROFILE_KEYS = ["model", "form", "compute", "latents", "batch"]
 
 
 def run_bench(settings: BenchSettings, output: str | Path, start: Start = WorkerProcess) -> pd.DataFrame:
@@ -43,11 +43,12 @@ def run_bench(settings: BenchSettings, output: str | Path, start: Start = Worker
     rows: list[Row] = []
     shares: list[Row] = []
     # It stays to the end: where there are several GPUs, it holds the one that all workers share.
-    holder = start(None)
+    holder = start(None, settings.threads)
     turns: Turns | None = None
     try:
-        found = _described(holder, settings)
-        metadata = {**found, "date": time.strftime("%Y-%m-%d"), "load_before": os.getloadavg(), **_asked(settings)}
+        found = _described(holder)
+        asked = {name: getattr(settings, name) for name in ("repeats", "sampler", "limit_seconds", "threads", "seed")}
+        metadata = {**found, "date": time.strftime("%Y-%m-%d"), "load_before": os.getloadavg(), **asked}
         jobs = [(model, form) for model in settings.models for form in settings.forms]
         for model, form in progress(jobs, "bench", unit="form"):
             if turns is None or turns.model != model:
@@ -55,9 +56,13 @@ def run_bench(settings: BenchSettings, output: str | Path, start: Start = Worker
                     turns.close()
                 turns = Turns(settings, model, found["device"], start, str(output / "quantized"))
             for row in turns.rows(form):
-                rows.append(finished(row, turns.counts, settings))
-                shares += _shares(row)
-            table, profile = as_frame(rows), pd.DataFrame(shares, columns=PROFILE_COLUMNS)
+                counts = turns.counts.get(Case(row["latents"], row["batch"], row["what"]))
+                rows.append(finished(row, form, counts, settings.seed))
+                seconds = row.get("profile", {})
+                common = {name: row[name] for name in PROFILE_KEYS}
+                total = sum(seconds.values())
+                shares += [{**common, "kind": k, "seconds": s, "share": s / total} for k, s in seconds.items()]
+            table, profile = as_frame(rows), pd.DataFrame(shares, columns=[*PROFILE_KEYS, "kind", "seconds", "share"])
             metadata["load_after"] = os.getloadavg()
             write_parquet(output / STEPS, table, metadata)
             write_parquet(output / PROFILE, profile, metadata)
@@ -71,20 +76,8 @@ def run_bench(settings: BenchSettings, output: str | Path, start: Start = Worker
     return table
 
 
-def _described(holder: Any, settings: BenchSettings) -> dict[str, Any]:
+def _described(holder: Any) -> dict[str, Any]:
     try:
-        return dict(holder.ask("machine", threads=settings.threads))
+        return dict(holder.ask("machine"))
     except FormError as error:
         raise UserError(f"The bench cannot measure what this machine does at best: {error}.") from error
-
-
-def _asked(settings: BenchSettings) -> dict[str, Any]:
-    names = ("repeats", "sampler", "limit_seconds", "threads", "seed")
-    return {name: getattr(settings, name) for name in names}
-
-
-def _shares(row: Row) -> list[Row]:
-    seconds = row.get("profile", {})
-    total = sum(seconds.values())
-    common = {name: row[name] for name in PROFILE_COLUMNS[:5]}
-    return [{**common, "kind": kind, "seconds": part, "share": part / total} for kind, part in seconds.items()]

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audioptq.bench.operations import BFLOAT16, FLOAT32, INT8, Widths, total_bytes, total_operations
-from audioptq.bench.plan import STEP, BenchSettings, Case
+from audioptq.bench.operations import BFLOAT16, FLOAT32, INT8, Widths, total_bytes
+from audioptq.bench.plan import STEP, Form
 from audioptq.machine.memory import gigabytes
 
 DRAWS = 2000
@@ -20,42 +20,33 @@ NUMBERS = (
 COLUMNS = (*KEYS, *NUMBERS, "note", "reason")
 
 
-def ratio(baseline: Sequence[float], own: Sequence[float], seed: int) -> dict[str, float]:
+def ratio(pairs: Sequence[tuple[float, float]], seed: int) -> dict[str, float]:
     """How many times as fast as the baseline: the median over rounds of `baseline / own`, each from one round.
 
     Args:
-        baseline: Seconds of the baseline, by round.
-        own: Seconds of the form in the same rounds.
+        pairs: Seconds of the baseline and of the form, by round.
         seed: Of the bootstrap.
 
     Returns:
-        `seconds` (median of `own`), `ratio`, `ratio_low` and `ratio_high` (95 % bootstrap over rounds; NaN of a single one),
-        and `rounds`.
+        `seconds` (median of the form's), `ratio`, `ratio_low` and `ratio_high` (95 % bootstrap over rounds; NaN of a single
+        one), and `rounds`.
     """
-    quotients = np.asarray(baseline) / np.asarray(own)
-    rounds = len(quotients)
+    baseline, own = np.asarray(pairs).T
+    quotients, rounds = baseline / own, len(pairs)
     draws = np.random.default_rng(seed).integers(0, rounds, (DRAWS, rounds))
-    low, high = np.percentile(np.median(quotients[draws], axis=1), COVERAGE)
-    if rounds == 1:
-        low = high = np.nan
-    return {
-        "seconds": float(np.median(own)),
-        "ratio": float(np.median(quotients)),
-        "ratio_low": float(low),
-        "ratio_high": float(high),
-        "rounds": rounds,
-    }
+    low, high = np.percentile(np.median(quotients[draws], axis=1), COVERAGE) if rounds > 1 else (np.nan, np.nan)
+    found = {"seconds": np.median(own), "ratio": np.median(quotients), "ratio_low": low, "ratio_high": high}
+    return {name: float(value) for name, value in found.items()} | {"rounds": rounds}
 
 
-def finished(row: Mapping[str, Any], counts: Mapping[Case, Any], settings: BenchSettings) -> dict[str, Any]:
+def finished(row: Mapping[str, Any], form: Form, counts: Mapping[str, Any] | None, seed: int) -> dict[str, Any]:
     """A row of `measure.Turns` as the table has it: `COLUMNS`, without those that it has no value for."""
     done = {name: row[name] for name in COLUMNS if name in row}
-    case = Case(row["latents"], row["batch"], row["what"])
-    if "own_seconds" in row:
-        done |= ratio(row["baseline_seconds"], row["own_seconds"], settings.seed)
-    if case in counts and "own_seconds" in row:
-        done["operations"] = total_operations(counts[case])
-        done["moved_bytes"] = total_bytes(counts[case], widths_of(row["compute"], row["dtype"]))
+    if "pairs" in row:
+        done |= ratio(row["pairs"], seed)
+        if counts is not None:
+            done["operations"] = counts["operations"]
+            done["moved_bytes"] = total_bytes(counts, widths_of(form.compute, form.dtype))
     return done
 
 
@@ -83,68 +74,60 @@ def as_markdown(table: pd.DataFrame, profile: pd.DataFrame, metadata: Mapping[st
         f"{machine['device'] if machine['device'] != 'cpu' else machine['processor']} "
         f"({', '.join(machine['instruction_sets'])}), {machine['threads']} of {machine['cores']} cores, torch {machine['torch']}, "
         f"{metadata['date']}, load average {metadata['load_before'][0]:.1f} before and {metadata['load_after'][0]:.1f} after.",
-        f"At best: {_ceilings(metadata['ceilings'])}.",
+        f"At best: {', '.join(_ceilings(metadata['ceilings']))}.",
         "",
     ]
     keys = ["model", "weights", "what", "latents", "batch"]
     for (model, weights, what, latents, batch), rows in table.groupby(keys, sort=False):
-        noun = "A guided step" if what == STEP else "A whole generation"
-        lines += [f"## {model}: {noun.lower()}, {latents} latents, batch {batch}", ""]
+        noun = "a guided step" if what == STEP else "a whole generation"
+        lines += [f"## {model}: {noun}, {latents} latents, batch {batch}", ""]
         if weights == "random":
             lines += ["The weights are random: they serve for speed and size, and say nothing of quality.", ""]
-        lines += [*_rows(rows), ""]
-    return "\n".join([*lines, *_not_run(table), *_shares(profile)]).rstrip() + "\n"
+        ran = rows[rows["reason"].isna()]
+        header = "form", "compute", "seconds", "times as fast as fp32", "GOP/s", "peak memory", "over fp32", "file"
+        lines += [*_table(header, 2, (_cells(row, ran["peak_bytes"].iloc[0]) for row in ran.to_dict("records"))), ""]
+    failed = table[table["reason"].notna()]
+    if len(failed):
+        lines += ["## Not run", ""]
+        for (model, form, compute, reason), rows in failed.groupby(["model", "form", "compute", "reason"], sort=False):
+            sizes = ", ".join(f"{row.latents} x {row.batch}" for row in rows.itertuples())
+            lines.append(f"- {model}, {form}, {compute} ({sizes}): {' '.join(reason.split())}")
+        lines.append("")
+    if len(profile):
+        kinds, keys = list(profile["kind"].unique()), ["model", "form", "compute", "latents", "batch"]
+        shares = ((key, rows.set_index("kind")["share"]) for key, rows in profile.groupby(keys, sort=False))
+        cells = ([*map(str, key), *(f"{100 * share[kind]:.0f}" for kind in kinds)] for key, share in shares)
+        lines += ["## Where the time of a step goes, in per cent", "", *_table((*keys, *kinds), 3, cells)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
-def _rows(rows: pd.DataFrame) -> Iterator[str]:
-    yield "| form | compute | seconds | times as fast as fp32 | GOP/s | peak memory | over fp32 | file |"
-    yield "|---|---|---:|---:|---:|---:|---:|---:|"
-    ran = rows[rows["reason"].isna()]
-    full = ran["peak_bytes"].iloc[0] if len(ran) else np.nan
-    for row in ran.to_dict("records"):
-        interval = "" if np.isnan(row["ratio_low"]) else f" ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
-        cells = [
-            row["form"],
-            row["compute"],
-            f"{row['seconds']:.3g}",
-            f"{row['ratio']:.2f}{interval}",
-            "" if np.isnan(row["operations"]) else f"{row['operations'] / row['seconds'] / 1e9:.0f}",
-            "" if np.isnan(row["peak_bytes"]) else gigabytes(int(row["peak_bytes"])),
-            "" if np.isnan(row["peak_bytes"]) else f"{row['peak_bytes'] / full:.2f}",
-            "" if np.isnan(row["file_bytes"]) else gigabytes(int(row["file_bytes"])),
-        ]
+def _cells(row: Mapping[Any, Any], full_precision_peak: float) -> list[str]:
+    interval = "" if np.isnan(row["ratio_low"]) else f" ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
+    rate = row["operations"] / row["seconds"] / 1e9
+    peak, size = row["peak_bytes"], row["file_bytes"]
+    return [
+        row["form"],
+        row["compute"],
+        f"{row['seconds']:.3g}",
+        f"{row['ratio']:.2f}{interval}",
+        "" if np.isnan(rate) else f"{rate:.0f}",
+        "" if np.isnan(peak) else gigabytes(int(peak)),
+        "" if np.isnan(peak) else f"{peak / full_precision_peak:.2f}",
+        "" if np.isnan(size) else gigabytes(int(size)),
+    ]
+
+
+def _table(header: Sequence[str], n_words: int, rows: Any) -> Iterator[str]:
+    """A table in Markdown; columns behind the first `n_words` are numbers."""
+    yield f"| {' | '.join(header)} |"
+    yield f"|{'---|' * n_words}{'---:|' * (len(header) - n_words)}"
+    for cells in rows:
         yield f"| {' | '.join(cells)} |"
 
 
-def _not_run(table: pd.DataFrame) -> Iterator[str]:
-    failed = table[table["reason"].notna()]
-    if len(failed):
-        yield "## Not run"
-        yield ""
-        for (model, form, compute, reason), rows in failed.groupby(["model", "form", "compute", "reason"], sort=False):
-            sizes = ", ".join(f"{row.latents} x {row.batch}" for row in rows.itertuples())
-            yield f"- {model}, {form}, {compute} ({sizes}): {' '.join(reason.split())}"
-        yield ""
-
-
-def _shares(profile: pd.DataFrame) -> Iterator[str]:
-    if len(profile):
-        kinds = list(profile["kind"].unique())
-        yield "## Where the time of a step goes, in per cent"
-        yield ""
-        yield f"| model | form | compute | latents | batch | {' | '.join(kinds)} |"
-        yield f"|---|---|---|---:|---:|{'---:|' * len(kinds)}"
-        keys = ["model", "form", "compute", "latents", "batch"]
-        for key, rows in profile.groupby(keys, sort=False):
-            shares = rows.set_index("kind")["share"]
-            yield f"| {' | '.join([*map(str, key), *(f'{100 * shares[kind]:.0f}' for kind in kinds)])} |"
-
-
-def _ceilings(ceilings: Mapping[str, Any]) -> str:
-    products = [
-        f"{name} products {found['per_second'] / 1e9:.0f} GOP/s"
-        if found["per_second"]
-        else f"no {name} products ({found['by']})"
-        for name, found in ceilings["products"].items()
-    ]
-    return ", ".join([*products, *(f"{name} {rate / 1e9:.0f} GB/s" for name, rate in ceilings["bandwidth"].items())])
+def _ceilings(ceilings: Mapping[str, Any]) -> Iterator[str]:
+    for name, found in ceilings["products"].items():
+        rate = found["per_second"]
+        yield f"{name} products {rate / 1e9:.0f} GOP/s" if rate else f"no {name} products ({found['by']})"
+    for name, rate in ceilings["bandwidth"].items():
+        yield f"{name} {rate / 1e9:.0f} GB/s"

@@ -1,1 +1,1 @@
-"""Calibration: full-precision runs through the real sampler, from which activation ranges are streamed."""
+"""Calibration: full-precision runs through the real sampler, from which statistics of activations are streamed."""

@@ -1,64 +1,73 @@
-"""Streams activation ranges of linear layers while a model samples; memory does not grow with the number of prompts."""
+"""Streams statistics of layers' inputs while a model samples; memory does not grow with the number of prompts."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from audioptq.calibrate.act_stats import ActStats, LayerStats
+from audioptq.calibrate.act_stats import ActStats, LayerStats, check_tensors
+from audioptq.calibrate.statistics import Statistic, statistic
 from audioptq.errors import UserError
 from audioptq.machine.device import synchronise
 from audioptq.noise_levels import NoiseLevels
+from audioptq.site import Site
 
 
 class ActObserver:
-    """Keeps, per layer, the minimum and maximum of every input channel at every timestep.
+    """Feeds every input of the chosen layers, as tokens `[n, channels]`, to the statistics that are asked for.
 
     Both halves of classifier-free guidance run through the layers as one batch, so both are seen.
 
     Args:
         network: The module that holds the layers.
-        layers: Names of linear layers in it.
+        sites: The layers.
         levels: Noise levels of the schedule.
+        statistics: Names of the statistics.
         map_layer: Layer whose whole input is kept once, for the paper's figure 1.
         map_step: Row of `levels` at which it is kept.
+
+    Raises:
+        UserError: If there is no statistic of a name.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        layers: Iterable[str],
+        sites: Sequence[Site],
         levels: NoiseLevels,
+        *,
+        statistics: Sequence[str] = ("range",),
         map_layer: str | None = None,
         map_step: int = 0,
     ) -> None:
         self.levels = levels
+        self.statistics = tuple(statistics)
         self.activation_map: Tensor | None = None
         self.seconds = 0.0
         self._row = -1
-        self._ranges: dict[str, tuple[Tensor, Tensor]] = {}
-        self._handles = []
-        for name in layers:
-            linear = network.get_submodule(name)
-            assert isinstance(linear, nn.Linear), name
-            shape = (len(levels), linear.in_features)
-            self._ranges[name] = (torch.full(shape, torch.inf), torch.full(shape, -torch.inf))
-            hook = self._hook(name, map_step if name == map_layer else None)
-            self._handles.append(linear.register_forward_pre_hook(hook))
+        self._map = (map_layer, map_step)
+        modules = {site.name: network.get_submodule(site.name) for site in sites}
+        kinds = [statistic(name).Statistic for name in self.statistics]
+        self._streams: dict[str, list[Statistic]] = {
+            name: [kind(len(levels), _channels(module)) for kind in kinds] for name, module in modules.items()
+        }
+        self._is_reached = {name: torch.zeros(len(levels), dtype=torch.bool) for name in modules}
+        self._handles = [modules[site.name].register_forward_pre_hook(self._hook(site)) for site in sites]
 
-    def _hook(self, name: str, map_step: int | None) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        low, high = self._ranges[name]
+    def _hook(self, site: Site) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        streams, is_reached = self._streams[site.name], self._is_reached[site.name]
 
         def observe(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            tokens = args[0].detach().flatten(0, -2)
-            synchronise(tokens.device)  # the network's own time is not observing time
+            x = args[0].detach()
+            synchronise(x.device)  # the network's own time is not observing time
             started = time.perf_counter()
-            # Two reductions: over the first axis torch.aminmax takes ten times as long on a CPU.
-            low[self._row] = torch.minimum(low[self._row], tokens.amin(0).float().cpu())
-            high[self._row] = torch.maximum(high[self._row], tokens.amax(0).float().cpu())
-            if map_step == self._row and self.activation_map is None:
-                self.activation_map = args[0][0].float().cpu().clone()
+            tokens = tokens_of(x, site.kind)
+            for stream in streams:
+                stream.observe(tokens, self._row)
+            is_reached[self._row] = True
+            if self.activation_map is None and self._map == (site.name, self._row):
+                self.activation_map = tokens_of(x[:1], site.kind).float().cpu().clone()
             self.seconds += time.perf_counter() - started
 
         return observe
@@ -80,14 +89,33 @@ class ActObserver:
         """The statistics so far.
 
         Raises:
-            UserError: If a layer was not reached at every timestep.
+            UserError: If a layer was not reached at every timestep, or met values that are not finite.
         """
         layers = {}
-        for name, (low, high) in self._ranges.items():
-            if not (torch.isfinite(low).all() and torch.isfinite(high).all()):
+        for name, streams in self._streams.items():
+            if not self._is_reached[name].all():
                 raise UserError(
-                    f"Calibration never reached layer {name} at every timestep, or met values that are not finite: "
-                    "check the model's weights and that calibration.n_prompts is at least 1."
+                    f"Calibration never reached layer {name} at every timestep: check that calibration.n_prompts is at least 1, "
+                    "and that the model runs the layer in every pass."
                 )
-            layers[name] = LayerStats(torch.maximum(low.abs(), high.abs()), low, high)
-        return ActStats(self.levels, layers)
+            tensors = {key: tensor for stream in streams for key, tensor in stream.tensors().items()}
+            try:
+                check_tensors(tensors, self.statistics, len(self.levels))
+            except ValueError as error:
+                raise UserError(f"Calibration: layer {name} {error}: check the model's weights.") from error
+            layers[name] = LayerStats(**tensors)
+        return ActStats(self.levels, layers, statistics=self.statistics)
+
+
+def tokens_of(x: Tensor, kind: str) -> Tensor:
+    """A layer's input as tokens `[n, channels]`.
+
+    Args:
+        x: `[batch, ..., channels]` of a linear layer, `[batch, channels, *space]` of a convolution.
+        kind: Of the site.
+    """
+    return (x if kind == "linear" else x.movedim(1, -1)).flatten(0, -2)
+
+
+def _channels(module: nn.Module) -> int:
+    return int(module.in_features if isinstance(module, nn.Linear) else module.in_channels)  # type: ignore[arg-type]

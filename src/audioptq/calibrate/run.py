@@ -1,6 +1,7 @@
 """Runs the full-precision model on the calibration prompts through the real sampler, under observation."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -15,9 +16,15 @@ from audioptq.sampling.sampler import SamplerSettings, check_lengths, sample
 
 
 def calibrate(
-    model: AudioModel, prompts: pd.DataFrame, *, settings: SamplerSettings, seed: int, batch_size: int
+    model: AudioModel,
+    prompts: pd.DataFrame,
+    *,
+    settings: SamplerSettings,
+    seed: int,
+    batch_size: int,
+    statistics: Sequence[str] = ("range",),
 ) -> tuple[ActStats, Tensor]:
-    """Collects activation statistics (eq. 1 of the audio-DiT paper) over the prompts.
+    """Collects statistics of the inputs of the model's sites over the prompts.
 
     Args:
         model: In full precision.
@@ -25,6 +32,7 @@ def calibrate(
         settings: The schedule; the statistics hold for this schedule alone.
         seed: Of the noise.
         batch_size: Prompts per pass; memory grows with it, and not with the number of prompts.
+        statistics: Names of those that are wanted (`calibrate.statistics`, `QuantRecipe.needs`).
 
     Returns:
         The statistics, with `overhead` (observing time over the rest of the time) in their metadata, and the activation map
@@ -32,14 +40,16 @@ def calibrate(
         the CPU, wherever the model is.
 
     Raises:
-        UserError: If a prompt asks for a longer clip than the model makes.
+        UserError: If a prompt asks for a longer clip than the model makes, there is no statistic of a name, or the model makes
+            values that are not finite.
     """
     check_lengths(model, prompts["seconds_total"])
     sites = model.sites()
-    layers = [site.name for site in sites]
-    map_layer = [site.name for site in sites if site.role == "qkv"][-1:] or layers[-1:]
+    map_layer = ([site.name for site in sites if site.role == "qkv"] or [site.name for site in sites])[-1]
     middle = settings.steps // 2
-    observer = ActObserver(model.network, layers, settings.levels(), map_layer[0], middle)
+    observer = ActObserver(
+        model.network, sites, settings.levels(), statistics=statistics, map_layer=map_layer, map_step=middle
+    )
     remove = model.add_step_listener(observer.set_level)
     started = time.perf_counter()
     try:
@@ -60,7 +70,7 @@ def calibrate(
         "seed": seed,
         "clip_ids": prompts["clip_id"].tolist(),
         "overhead": observer.seconds / (elapsed - observer.seconds),
-        "map_layer": map_layer[0],
+        "map_layer": map_layer,
         "map_level": settings.levels().values[middle],
     }
     assert observer.activation_map is not None  # the sampler passes every step of the schedule

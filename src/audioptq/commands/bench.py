@@ -22,26 +22,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "bench", help="measure how fast a model's forms are on this machine", description=DESCRIPTION
     )
-    parser.add_argument(
-        "--models",
-        nargs="+",
-        required=True,
-        metavar="[NAME=]DIR",
-        help="directories with model_config.json and weights",
-    )
-    parser.add_argument(
-        "--random-weights",
-        nargs="*",
-        default=[],
-        metavar="NAME",
-        help="of these models, those whose weights are random",
-    )
-    parser.add_argument("--text-encoder", metavar="DIR", help="the T5 of the models that have one")
+    parser.add_argument("--models", nargs="+", required=True, metavar="[NAME=]DIR", help="directories of models")
+    what = "of these models, those whose weights are random"
+    parser.add_argument("--random-weights", nargs="*", default=[], metavar="NAME", help=what)
+    parser.add_argument("--text-encoder", metavar="DIR", help="the text encoder of the models that have one")
     parser.add_argument(
         "--forms",
         nargs="+",
         metavar="FORM",
-        help="references, recipes, or e.g. w4a8_sqs:integer or w4a8_sqs:compiled (default: all that `run` names)",
+        help="references, recipes, or e.g. w4a8_sqs:integer (default: all that `run` names)",
     )
     parser.add_argument(
         "--recipes", metavar="FILE", help="YAML file whose `recipes` are the library (default: ./config.yaml)"
@@ -101,6 +90,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _models(options: argparse.Namespace) -> "tuple[BenchModel, ...]":
     from audioptq.bench.plan import BenchModel
+    from audioptq.models.registry import family_of
 
     pairs = [text.rpartition("=")[::2] for text in options.models]
     folders = {name or Path(folder).resolve().name: folder for name, folder in pairs}
@@ -111,11 +101,8 @@ def _models(options: argparse.Namespace) -> "tuple[BenchModel, ...]":
             if unknown
             else f"Two of the models have the same name, of {', '.join(folders)}: name them, as in mini=models/mini."
         )
-    for name, folder in folders.items():
-        if not (Path(folder) / "model_config.json").is_file():
-            raise UserError(
-                f"The model {name}, {folder}, has no model_config.json: name a model's directory by --models."
-            )
+    for folder in folders.values():
+        family_of(folder)  # said before anything is measured
     return tuple(
         BenchModel(name, folder, "random" if name in options.random_weights else "trained", options.text_encoder)
         for name, folder in folders.items()

@@ -32,7 +32,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="quantize a model into one file",
         description="Quantizes a model into one file. A file that is there already is replaced.",
     )
-    parser.add_argument("model", help="directory with model_config.json and model.safetensors")
+    parser.add_argument("model", help="directory of a model")
     parser.add_argument("recipe", help="name in the library of recipes, or a YAML file with one recipe's sections")
     parser.add_argument("-o", "--output", required=True, help="file to write (weights.safetensors)")
     parser.add_argument(
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
     from audioptq.quantize.to_file import quantize_to_file
 
     model = open_model(options.model, options.text_encoder, recipe.text_dtype)
-    stats = _statistics(options, model, captions, sampler)
+    stats = _statistics(options, model, captions, sampler, recipe)
     name = options.name or Path(options.model).resolve().name
     made = quantize_to_file(model, recipe, stats, options.output, name=name, device=best_device())
     layers, size = made.layers, made.size
@@ -117,7 +117,11 @@ def _check_source(options: argparse.Namespace, recipe: "QuantRecipe") -> None:
 
 
 def _statistics(
-    options: argparse.Namespace, model: "AudioModel", captions: list[str], sampler: dict[str, Any]
+    options: argparse.Namespace,
+    model: "AudioModel",
+    captions: list[str],
+    sampler: dict[str, Any],
+    recipe: "QuantRecipe",
 ) -> "ActStats | None":
     from audioptq.calibrate.act_stats import ActStats
 
@@ -141,7 +145,7 @@ def _statistics(
     prompts = pd.DataFrame({"clip_id": [f"calibration-{index}" for index in range(len(captions))], "caption": captions})
     stats, _ = calibrate(
         model.to(best_device()), prompts.assign(seconds_total=seconds), settings=settings, seed=options.seed,
-        batch_size=options.batch_size,
+        batch_size=options.batch_size, statistics=sorted({"range"} | recipe.needs()),
     )  # fmt: skip
     model.to("cpu")
     if options.save_stats:

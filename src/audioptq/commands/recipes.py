@@ -5,8 +5,7 @@ from typing import Any
 
 import yaml
 
-from audioptq.errors import UserError
-from audioptq.quantize.recipe.options import nearest
+from audioptq.errors import UserError, did_you_mean
 from audioptq.quantize.recipe.recipe import QuantRecipe
 
 LIBRARY = "config.yaml"
@@ -41,7 +40,7 @@ def find_recipe(name: str, library: str | None) -> tuple[QuantRecipe, dict[str, 
         )
     if name not in recipes:
         raise UserError(
-            f"There is no recipe {name!r} in {library or LIBRARY}{nearest(name, recipes)} It has {', '.join(recipes)}."
+            f"There is no recipe {name!r} in {library or LIBRARY}.{did_you_mean(name, recipes)} It has {', '.join(recipes)}."
         )
     return QuantRecipe.from_config(name, recipes[name]), settings
 

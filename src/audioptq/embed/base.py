@@ -1,7 +1,9 @@
-"""What the embed stage asks of an evaluator, whatever its network: one file of this folder per evaluator."""
+"""What the embed stage asks of an evaluator, whatever its network: one file of this folder per evaluator.
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+Its function `load(files, variant, device="cpu")` reads the weights, given by their names in workflow/weights.tsv.
+"""
+
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,12 +48,4 @@ class TextEvaluator(Evaluator, Protocol):
 
     def dropped_words(self, caption: str) -> int:
         """Words of the caption that never reach the network."""
-        ...
-
-
-class Loader(Protocol):
-    """The function `load` of an evaluator's file."""
-
-    def __call__(self, files: Mapping[str, Path], variant: str, device: str = "cpu") -> Evaluator:
-        """Reads the weights, by their names in workflow/weights.tsv."""
         ...

@@ -6,8 +6,9 @@ two differ.
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,9 +48,32 @@ def cached_rows(path: str | Path, made_by: str) -> dict[str, dict[str, Tensor]]:
     return rows
 
 
+def restore(path: str | Path, made_by: str, record: Callable[[], Mapping[str, Any]]) -> bool:
+    """Gives an earlier output at `path` its name back, if the same thing made it of the same clips; says whether it did.
+
+    Args:
+        path: Of the output.
+        made_by: `evaluator_digest` of now.
+        record: What the output's metadata would say of its clips; called only if there is an earlier output.
+    """
+    try:
+        _, metadata = read_tensors(_second_name(path))
+    except DamagedArtifactError:  # absent or cut off
+        return False
+    if metadata.get("made_by") != made_by or not record().items() <= metadata.items():
+        return False
+    _link(_second_name(path), Path(path))
+    os.utime(path)  # younger than what it is made from
+    return True
+
+
 def keep(path: str | Path) -> None:
     """Gives the finished output at `path` a second name, by which the next run finds it."""
-    with atomic_path(_second_name(path)) as temporary:
+    _link(Path(path), _second_name(path))
+
+
+def _link(path: Path, name: Path) -> None:
+    with atomic_path(name) as temporary:
         try:
             os.link(path, temporary)
         except OSError:  # a file system without hard links

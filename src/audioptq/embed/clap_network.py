@@ -12,9 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from audioptq.embed.checkpoint import read_checkpoint
-from audioptq.embed.torch_file import fill_network
-from audioptq.errors import DamagedArtifactError
+from audioptq.embed.torch_file import fill_network, read_torch_file
+from audioptq.errors import DamagedArtifactError, damaged
 from audioptq.files.artifacts import read_json
 from audioptq.machine.compat import allow_cuda_wheels_on_cpu, quietly
 
@@ -69,7 +68,7 @@ def read_network(path: Path, variant: ClapVariant) -> tuple[nn.Module, Mapping[s
     Raises:
         DamagedArtifactError: If the file does not hold it.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_torch_file(path)
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else checkpoint
     if isinstance(state, Mapping):
         # It was trained in parallel, which puts `module.` before every name.
@@ -109,10 +108,8 @@ def read_tokenizer(vocabulary: Path, merges: Path) -> Any:
 
 
 def _other_tokenizer(vocabulary: Path, merges: Path, why: str) -> DamagedArtifactError:
-    return DamagedArtifactError(
-        f"{vocabulary} and {merges} do not make roberta-base's tokenizer: {why}. Replace them by vocab.json and merges.txt of "
-        "roberta-base (workflow/weights.tsv has their addresses)."
-    )
+    cure = "Replace them by vocab.json and merges.txt of roberta-base (workflow/weights.tsv has their addresses)."
+    return damaged(f"{vocabulary} and {merges}", f"they do not make roberta-base's tokenizer: {why}", cure)
 
 
 def _clap_module() -> ModuleType:

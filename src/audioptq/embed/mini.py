@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audioptq.embed.prepare import mono, resample
-from audioptq.errors import DamagedArtifactError
+from audioptq.errors import damaged
 from audioptq.files.artifacts import read_tensors
 
 SAMPLE_RATE_HZ = 16000
@@ -29,7 +29,8 @@ def read_network(
         network = build(metadata)
         network.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
-        raise DamagedArtifactError(f"{path} does not hold the evaluator {name}: {error}") from error
+        cure = "Replace it with a whole copy of the same model."
+        raise damaged(path, f"it does not hold the evaluator {name}: {error}", cure) from error
     return network.eval().requires_grad_(False), metadata
 
 

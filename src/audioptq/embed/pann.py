@@ -121,9 +121,7 @@ def load(files: Mapping[str, Path], variant: str, device: str = "cpu") -> Pann:
         DamagedArtifactError: If the file is not that.
     """
     path = files[WEIGHTS[variant][0]]
-    # Beside the network, the file has the sampler of its training: int64 arrays of NumPy, older than NumPy 2's names.
-    reconstruct = (np.empty(0).__reduce__()[0], "numpy.core.multiarray._reconstruct")
-    checkpoint = read_torch_file(path, [reconstruct, np.ndarray, np.dtype, np.dtypes.Int64DType])
+    checkpoint = read_torch_file(path)  # beside the network, it has the sampler of its training
     if not isinstance(checkpoint, dict) or "model" not in checkpoint:
         raise not_of(path, "PANNs' Cnn14_16k", "it has no entry `model`")
     return Pann(fill_network(Cnn14(), checkpoint["model"], path, "PANNs' Cnn14_16k"), device)

@@ -1,32 +1,26 @@
 """Published statistics of a data set's references, in place of their audio: stable-audio-metrics' files, read as data."""
 
 import hashlib
-import io
-import pickle
-import pickletools
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch._utils import _rebuild_tensor_v2
 
 from audioptq.embed.torch_file import not_of
 from audioptq.errors import UserError
 from audioptq.files.artifacts import file_digest
+from audioptq.files.foreign_checkpoint import CheckpointError, read_pickle
 
 Converted = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 NOT_PUBLISHED = "no reference"
 # What the publications were made with, in the words of the evaluators' own metadata: embeddings of another variant of the
 # network are refused.
 MADE_WITH = {"openl3": {"frontend": "kapre 0.3.7"}}
-# Instructions of a pickle that build objects of a class or call into one; a table of tensors has none of them.
-FORBIDDEN = {"BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"}
 
 
 def convert(path: str | Path, embedder: str, prompts: pd.DataFrame) -> Converted:
@@ -109,40 +103,15 @@ def _probabilities(path: Path, key: Any, value: Any) -> NDArray[np.float32]:
 
 
 def read_tensor_table(path: Path) -> dict[Any, Any]:
-    """Reads a pickled dictionary of tensors without letting the pickle call anything but their three constructors.
+    """Reads a pickled dictionary of tensors, and runs nothing that is pickled with them.
 
     Raises:
         DamagedArtifactError: If the file is missing or damaged, or asks for anything else; nothing of it has run then.
     """
     try:
-        content = path.read_bytes()
-        for instruction, _, _ in pickletools.genops(content):
-            if instruction.name in FORBIDDEN:
-                raise pickle.UnpicklingError(f"it has the instruction {instruction.name}")
-        table = _TensorReader(io.BytesIO(content)).load()
-    except Exception as error:  # a damaged pickle raises whatever its next byte happens to mean
-        raise not_of(path, "a table of tensors", str(error).split("\n")[0] or type(error).__name__) from error
+        table = read_pickle(path)
+    except CheckpointError as error:
+        raise not_of(path, "a table of tensors", str(error)) from error
     if not isinstance(table, dict) or not table:
         raise not_of(path, "a table of tensors", "it holds no dictionary, or an empty one")
     return table
-
-
-def _storage_from_bytes(content: bytes) -> Any:
-    """What `torch.storage._load_from_bytes` does, for numbers alone."""
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-
-
-class _TensorReader(pickle.Unpickler):
-    """Knows the constructors of tensors and nothing else."""
-
-    CONSTRUCTORS: ClassVar[dict[tuple[str, str], Callable[..., Any]]] = {
-        ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
-        ("torch.storage", "_load_from_bytes"): _storage_from_bytes,
-        ("collections", "OrderedDict"): OrderedDict,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The named constructor, if it is one of the three."""
-        if (module, name) not in self.CONSTRUCTORS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of a tensor")
-        return self.CONSTRUCTORS[module, name]

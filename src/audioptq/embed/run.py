@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from audioptq.audio.clips import ListedClip
+from audioptq.audio.manifest import UNUSABLE
 from audioptq.console import progress
 from audioptq.embed.base import Evaluator, TextEvaluator
 from audioptq.embed.self_test import probe
@@ -16,7 +17,6 @@ from audioptq.evaluators import evaluator_info
 
 Row = dict[str, Tensor]
 Embedded = tuple[dict[str, Tensor], dict[str, Any]]
-UNUSABLE = ("silent", "non_finite")
 # Fixed, so that a clip always meets the same neighbours in its batch: kernels round differently for other sizes.
 CLIPS_PER_BATCH = 8
 CAPTIONS_PER_BATCH = 64
@@ -66,21 +66,33 @@ def embed_clips(
     Returns:
         Tensors and metadata as the data contract of embeddings has them.
     """
-    excluded = {clip["clip_id"]: clip["status"] for clip in clips if clip.get("status") in UNUSABLE}
-    excluded |= {clip["clip_id"]: "no audio" for clip in clips if clip["path"] is None}
-    files = {str(clip["path"]): ListedClip.of(clip) for clip in clips if clip["clip_id"] not in excluded}
+    excluded, files = _listed(clips)
     digests = {path: file.digest() for path, file in files.items()}
     rows = _rows(evaluator, list(files.values()), digests, description, cached or {})
     path_of = {clip["clip_id"]: str(clip["path"]) for clip in clips if clip["clip_id"] not in excluded}
     tensors = _stacked([clip["clip_id"] for clip in clips], path_of, rows, evaluator)
-    metadata = {
-        **evaluator.metadata,
-        "embedder": name,
+    return tensors, {**evaluator.metadata, "embedder": name, **_record(clips, excluded, digests)}
+
+
+def clip_record(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the metadata of these clips' embeddings say of them: `clip_ids`, `excluded` and `audio_sha256`."""
+    excluded, files = _listed(clips)
+    return _record(clips, excluded, {path: file.digest() for path, file in files.items()})
+
+
+def _listed(clips: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str], dict[str, ListedClip]]:
+    """Clips that cannot be embedded, with the reason, and the files of the others by their paths."""
+    excluded = {clip["clip_id"]: clip["status"] for clip in clips if clip.get("status") in UNUSABLE}
+    excluded |= {clip["clip_id"]: "no audio" for clip in clips if clip["path"] is None}
+    return excluded, {str(clip["path"]): ListedClip.of(clip) for clip in clips if clip["clip_id"] not in excluded}
+
+
+def _record(clips: Sequence[Mapping[str, Any]], excluded: dict[str, str], digests: Mapping[str, str]) -> dict[str, Any]:
+    return {
         "clip_ids": [clip["clip_id"] for clip in clips],
         "excluded": excluded,
-        "audio_sha256": [digests.get(path_of.get(clip["clip_id"], "")) for clip in clips],
+        "audio_sha256": [None if clip["clip_id"] in excluded else digests[str(clip["path"])] for clip in clips],
     }
-    return tensors, metadata
 
 
 def _rows(

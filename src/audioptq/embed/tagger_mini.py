@@ -1,4 +1,4 @@
-"""`tagger_mini`: a small audio tagger over the synthesised sound classes, for `kl_mini` and `fd_mini`."""
+"""`tagger_mini`: a small audio tagger over the synthesised sound classes, for `kl_mini`, `fd_mini` and both to full precision."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -16,6 +16,8 @@ from audioptq.embed.self_test import check_audio
 METRICS = {
     "kl_mini": {"statistic": "kl", "label": "KL(generated‖reference) (mini)"},
     "fd_mini": {"statistic": "fd", "label": "FD (mini)"},
+    "kl_mini_fp32": {"statistic": "kl", "target": "fp32", "label": "KL(generated‖fp32) (mini)"},
+    "fd_mini_fp32": {"statistic": "fd", "target": "fp32", "label": "FD to fp32 (mini)"},
 }
 WEIGHTS = {"mini": ["tagger_mini"]}
 

@@ -1,33 +1,28 @@
 """Reads what other people saved with `torch.save`, without running their code, and fills a network with it strictly."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from audioptq.errors import DamagedArtifactError
+from audioptq.files.foreign_checkpoint import CheckpointError, read_checkpoint
 
 Network = TypeVar("Network", bound=nn.Module)
 LISTED = 4  # names of tensors that an error spells out
 
 
-def read_torch_file(path: str | Path, allowed: Sequence[Any] = ()) -> Any:
-    """Reads tensors and plain containers on the CPU; anything else in the pickle is refused.
-
-    Args:
-        path: A file of `torch.save`, old or new format.
-        allowed: Harmless types beside torch's own, as `torch.serialization.safe_globals` takes them.
+def read_torch_file(path: str | Path) -> Any:
+    """Reads tensors, plain containers, numbers and arrays of NumPy on the CPU; anything else in the pickle is refused.
 
     Raises:
         DamagedArtifactError: If the file is missing, cut off, or holds code.
     """
     try:
-        with torch.serialization.safe_globals(list(allowed)):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch passes on whatever its parsers stumble over in a damaged file
-        raise not_of(path, "a file of tensors", str(error).split("\n")[0] or type(error).__name__) from error
+        return read_checkpoint(path)
+    except CheckpointError as error:
+        raise not_of(path, "a file of tensors", str(error)) from error
 
 
 def fill_network(network: Network, tensors: Any, path: str | Path, name: str) -> Network:

@@ -1,4 +1,4 @@
-"""Asks in a run's first seconds what would otherwise fail after hours: access, hosts, room on the disk."""
+"""Asks in a run's first seconds what would otherwise fail after hours: hosts, and room on the disk."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,29 +8,10 @@ import requests
 
 from audioptq.errors import UserError
 from audioptq.fetch.disk import require_space
-from audioptq.fetch.hub import CONFIG, absent_files, bytes_to_come, choose_files, read_record, require_same_commit
-from audioptq.fetch.hub_files import TIMEOUT_SECONDS, list_files, remote_file, repo_page
+from audioptq.fetch.download import to_come
+from audioptq.fetch.hub_files import TIMEOUT_SECONDS, remote_file
 from audioptq.fetch.offline import refuse_offline
 from audioptq.fetch.weights import WeightsEntry
-
-
-def check_access(repo: str, revision: str, folder: str | Path, weights: str | None = None) -> None:
-    """Checks that `fetch_model` with the same arguments will be let in and has room; asks nothing if all is there.
-
-    Raises:
-        UserError: Login, licence, token, repository, revision, connection or disk; the text has the page and the command.
-    """
-    folder = Path(folder)
-    record = read_record(folder, repo, revision, weights)
-    absent = absent_files(folder, weights, record)
-    if record and not absent:
-        return
-    refuse_offline({path: repo_page(repo) for path in absent})
-    commit, files = list_files(repo, revision)
-    require_same_commit(record, commit, folder)
-    chosen = choose_files(files, repo, weights)
-    remote_file(repo, CONFIG, commit, retry=False)  # the listing of a gated repository is public, its files are not
-    require_space(folder, bytes_to_come(chosen, folder), repo)
 
 
 def check_files(entries: Iterable[WeightsEntry], folder: str | Path) -> None:
@@ -45,16 +26,15 @@ def check_files(entries: Iterable[WeightsEntry], folder: str | Path) -> None:
     absent = [entry for entry in entries if not entry.path(folder).is_file()]
     refuse_offline({entry.path(folder): entry.page for entry in absent})
     hosts: set[str] = set()
-    to_come = 0
+    n_bytes = 0
     for entry in absent:
         size, host = entry.bytes, urlsplit(entry.url).netloc
         if size is None or host not in hosts:
             asked = _ask(entry)
             size = asked if size is None else size
         hosts.add(host)
-        part = entry.path(folder).with_name(f"{entry.path(folder).name}.part")
-        to_come += max(0, (size or 0) - (part.stat().st_size if part.exists() else 0))
-    require_space(folder, to_come, ", ".join(entry.name for entry in absent))
+        n_bytes += to_come(entry.path(folder), size or 0)
+    require_space(folder, n_bytes, ", ".join(entry.name for entry in absent))
 
 
 def _ask(entry: WeightsEntry) -> int | None:

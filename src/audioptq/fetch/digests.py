@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from audioptq.errors import DamagedArtifactError
+from audioptq.errors import damaged
 from audioptq.fetch.disk import unwritable
 from audioptq.fetch.weights import CHECKSUMS_FILE
 from audioptq.files.artifacts import file_digest, write_text
@@ -69,8 +69,6 @@ def _read(table: Path) -> dict[str, str]:
     lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
     rows = [line.split("\t") for line in lines[1:]]
     if lines[:1] != [_HEADER.rstrip("\n")] or any(len(row) != 2 or len(row[1]) != 64 for row in rows):
-        raise DamagedArtifactError(
-            f"{table} is not a table of checksums as it was written (a line is damaged). Restore it, or delete it: the files "
-            "beside it are then trusted as they are now."
-        )
+        cure = "Restore it, or delete it: the files beside it are then trusted as they are now."
+        raise damaged(table, "it is not a table of checksums as it was written", cure)
     return {file: digest for file, digest in rows}

@@ -70,9 +70,9 @@ def fetch_file(remote: Remote, path: Path, digests: Sequence[str]) -> None:
     part = path.with_name(f"{path.name}.part")
     download_part(remote, part)
     why = mismatch(part, digests)
-    _drop(part.with_name(f"{part.name}.version"))
+    part.with_name(f"{part.name}.version").unlink(missing_ok=True)
     if why:
-        _drop(part)
+        part.unlink()
         raise UserError(
             f"{remote.url} was downloaded and removed, because it is not the file that was expected: {why}. Run again if the "
             f"connection may have damaged it; if that does not help, the file was replaced: see {remote.page}."
@@ -85,8 +85,10 @@ def fetch_file(remote: Remote, path: Path, digests: Sequence[str]) -> None:
         raise unwritable(path, error) from error
 
 
-def _drop(path: Path) -> None:
-    path.unlink(missing_ok=True)
+def to_come(path: Path, n_bytes: int) -> int:
+    """Bytes of a file of `n_bytes` that are not there yet, finished or as a part."""
+    here = path if path.exists() else path.with_name(f"{path.name}.part")
+    return max(0, n_bytes - (here.stat().st_size if here.exists() else 0))
 
 
 def _remember(entry: WeightsEntry, folder: str | Path) -> None:

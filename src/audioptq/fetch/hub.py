@@ -1,21 +1,22 @@
 """A model of the hub in a folder of its own: configuration and weights of one commit, and a record of which."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.errors import UserError, damaged
 from audioptq.fetch.digests import mismatch
 from audioptq.fetch.disk import require_space
-from audioptq.fetch.download import fetch_file
-from audioptq.fetch.hub_files import RepoFile, list_files, remote_file, repo_page
+from audioptq.fetch.download import fetch_file, to_come
+from audioptq.fetch.hub_files import list_files, remote_file, repo_page
 from audioptq.fetch.offline import refuse_offline
 from audioptq.files.artifacts import read_json, write_json
 
 CONFIG = "model_config.json"
 WEIGHTS = ("model.safetensors", "model.ckpt")  # the second only where there is no first
 RECORD = "revision.json"
+# Of a folder: `repo`, `revision`, `commit`, and `files`, name -> `bytes` and `digest`, configuration first.
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,34 +45,43 @@ def fetch_model(repo: str, revision: str, folder: str | Path, weights: str | Non
         DamagedArtifactError: If a file is not the one of the record.
     """
     folder = Path(folder)
-    record = read_record(folder, repo, revision, weights)
-    if record is None or not all((folder / name).is_file() for name in record["files"]):
-        record = _complete(repo, revision, folder, weights, record)
+    record = _recorded(folder, repo, revision, weights)
+    if record is None or _absent(folder, record["files"]):
+        record = _resolve(repo, revision, folder, weights, record)
+        write_json(folder / RECORD, record)  # before the first byte, so that a resumed download cannot mix commits
+        for path in _absent(folder, record["files"]):
+            fetch_file(remote_file(repo, path.name, record["commit"]), path, [record["files"][path.name]["digest"]])
     for name, file in record["files"].items():
         why = mismatch(folder / name, [file["digest"]])
         if why:
-            raise DamagedArtifactError(
-                f"{folder / name} is not the file of {repo} at {record['commit']}: {why}. Delete it and run again."
-            )
+            what = f"it is not the file of {repo} at {record['commit']}: {why}"
+            raise damaged(folder / name, what, "Delete it and run again.")
     config, model = (folder / name for name in record["files"])
     return FetchedModel(config, model, record["commit"])
 
 
-def read_record(folder: Path, repo: str, revision: str, weights: str | None) -> dict[str, Any] | None:
-    """What a folder says it holds, or None for a new one.
+def check_access(repo: str, revision: str, folder: str | Path, weights: str | None = None) -> None:
+    """Checks that `fetch_model` with the same arguments will be let in and has room; asks nothing if all is there.
 
     Raises:
-        UserError: If it holds another model, or another revision of this one.
+        UserError: Login, licence, token, repository, revision, connection or disk; the text has the page and the command.
     """
+    folder = Path(folder)
+    record = _recorded(folder, repo, revision, weights)
+    if record is None or _absent(folder, record["files"]):
+        commit = _resolve(repo, revision, folder, weights, record)["commit"]
+        remote_file(repo, CONFIG, commit, retry=False)  # the listing of a gated repository is public, its files are not
+
+
+def _recorded(folder: Path, repo: str, revision: str, weights: str | None) -> Record | None:
+    """What a folder says it holds, or None for a new one; another model, or another revision of this one, is refused."""
     if not (folder / RECORD).exists():
         return None
-    record: dict[str, Any] = read_json(folder / RECORD, foreign=True)  # downloads outlive versions
+    record: Record = read_json(folder / RECORD, foreign=True)  # downloads outlive versions
     keys = ["repo", "revision", "commit", "files"]
     well_formed = isinstance(record, dict) and list(record) == keys and isinstance(record["files"], dict)
     if not well_formed or len(record["files"]) != 2:
-        raise DamagedArtifactError(
-            f"{folder / RECORD} is not the record of a fetched model. Remove {folder} and run again."
-        )
+        raise damaged(folder / RECORD, "it is not the record of a fetched model", f"Remove {folder} and run again.")
     same = record["repo"] == repo and revision in (record["revision"], record["commit"])
     if not same or weights not in (None, *record["files"]):
         raise UserError(
@@ -82,65 +92,29 @@ def read_record(folder: Path, repo: str, revision: str, weights: str | None) -> 
     return record
 
 
-def choose_files(files: Mapping[str, RepoFile], repo: str, weights: str | None) -> dict[str, RepoFile]:
-    """Configuration and weights among the files of a repository, in this order.
-
-    Raises:
-        UserError: If one of the two is not there.
-    """
-    names = [weights] if weights else WEIGHTS
-    found = next((name for name in names if name in files), None)
-    if CONFIG in files and found:
-        return {CONFIG: files[CONFIG], found: files[found]}
-    lacks = " or ".join(names) if CONFIG in files else CONFIG
-    raise UserError(
-        f"The repository {repo} has no {lacks}, so it is not a model in the form of stable-audio-tools. It has "
-        f"{', '.join(sorted(files)) or 'no files'}. See {repo_page(repo)}, and correct the config."
-    )
-
-
-def require_same_commit(record: Mapping[str, Any] | None, commit: str, folder: Path) -> None:
-    """Refuses a revision that has moved since the first download.
-
-    Raises:
-        UserError: If the record names another commit.
-    """
-    if record is not None and record["commit"] != commit:
-        raise UserError(
-            f"{record['repo']} at {record['revision']} was commit {record['commit']} when its download to {folder} began, and "
-            f"is now {commit}. Results of the two are not comparable: set `revision` to {record['commit']} to stay with the "
-            f"first, or remove {folder} to begin anew with the second."
-        )
-
-
-def bytes_to_come(files: Mapping[str, RepoFile], folder: Path) -> int:
-    """Bytes that are not yet in the folder, finished or as parts."""
-    here = (folder / name if (folder / name).exists() else folder / f"{name}.part" for name in files)
-    return sum(
-        max(0, file.bytes - (p.stat().st_size if p.exists() else 0))
-        for file, p in zip(files.values(), here, strict=True)
-    )
-
-
-def absent_files(folder: Path, weights: str | None, record: Mapping[str, Any] | None) -> list[Path]:
-    """Files of a model that are not in its folder."""
-    names = record["files"] if record else (CONFIG, weights or WEIGHTS[0])
+def _absent(folder: Path, names: Any) -> list[Path]:
     return [folder / name for name in names if not (folder / name).is_file()]
 
 
-def _complete(
-    repo: str, revision: str, folder: Path, weights: str | None, record: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Downloads what is absent; the record is written before the first byte, so that a resumed download cannot mix commits."""
-    refuse_offline({path: repo_page(repo) for path in absent_files(folder, weights, record)})
+def _resolve(repo: str, revision: str, folder: Path, weights: str | None, record: Record | None) -> Record:
+    """The record of what the revision is now, which has to be what it was; there is room for what is absent."""
+    wanted = record["files"] if record else (CONFIG, weights or WEIGHTS[0])
+    refuse_offline({path: repo_page(repo) for path in _absent(folder, wanted)})
     commit, files = list_files(repo, revision)
-    require_same_commit(record, commit, folder)
-    chosen = choose_files(files, repo, weights)
-    require_space(folder, bytes_to_come(chosen, folder), repo)
-    stated = {name: asdict(file) for name, file in chosen.items()}
-    record = {"repo": repo, "revision": revision, "commit": commit, "files": stated}
-    write_json(folder / RECORD, record)
-    for name, file in chosen.items():
-        if not (folder / name).is_file():
-            fetch_file(remote_file(repo, name, commit), folder / name, [file.digest])
-    return record
+    if record is not None and record["commit"] != commit:
+        raise UserError(
+            f"{repo} at {record['revision']} was commit {record['commit']} when its download to {folder} began, and is now "
+            f"{commit}. Results of the two are not comparable: set `revision` to {record['commit']} to stay with the first, or "
+            f"remove {folder} to begin anew with the second."
+        )
+    names = [weights] if weights else WEIGHTS
+    found = next((name for name in names if name in files), None)
+    if CONFIG not in files or found is None:
+        lacks = " or ".join(names) if CONFIG in files else CONFIG
+        raise UserError(
+            f"The repository {repo} has no {lacks}, so it is not a model in the form of stable-audio-tools. It has "
+            f"{', '.join(sorted(files)) or 'no files'}. See {repo_page(repo)}, and correct the config."
+        )
+    chosen = {name: files[name] for name in (CONFIG, found)}
+    require_space(folder, sum(to_come(folder / name, file["bytes"]) for name, file in chosen.items()), repo)
+    return {"repo": repo, "revision": revision, "commit": commit, "files": chosen}

@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from typing import Any
 
 from audioptq.errors import UserError
 from audioptq.fetch.digests import GIT
@@ -13,21 +13,15 @@ TIMEOUT_SECONDS = 10.0
 LOGIN = "`hf auth login`"
 
 
-@dataclass(frozen=True)
-class RepoFile:
-    """Size and digest (SHA-256, or `git:` and the blob's id for small files) of a file, as the hub states them."""
-
-    bytes: int
-    digest: str
-
-
 def repo_page(repo: str) -> str:
     """The page of a repository, for people."""
     return f"https://huggingface.co/{repo}"
 
 
-def list_files(repo: str, revision: str) -> tuple[str, dict[str, RepoFile]]:
-    """Resolves a revision: its commit, and every file with size and digest. Asks once and waits 10 s at most.
+def list_files(repo: str, revision: str) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Resolves a revision: its commit, and the `bytes` and `digest` of every file. Asks once and waits 10 s at most.
+
+    A digest is SHA-256, or `git:` and the blob's id for small files, as the hub states them.
 
     Raises:
         UserError: If the hub cannot be reached, or does not show this repository and revision to this user.
@@ -44,7 +38,7 @@ def list_files(repo: str, revision: str) -> tuple[str, dict[str, RepoFile]]:
     files = {}
     for file in info.siblings or []:
         digest = file.lfs.sha256 if file.lfs else f"{GIT}{file.blob_id}"
-        files[file.rfilename] = RepoFile(int(file.lfs.size if file.lfs else file.size or 0), digest)
+        files[file.rfilename] = {"bytes": int(file.lfs.size if file.lfs else file.size or 0), "digest": digest}
     return str(info.sha), files
 
 

@@ -1,16 +1,20 @@
-"""A download over HTTP that goes on where it stopped, within a run and from run to run."""
+"""A download over HTTP that goes on where it stopped, within a run and from run to run.
+
+huggingface_hub's own downloads begin anew in each process, and compare sizes alone; so files of the hub come this way too.
+"""
 
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
 
 from audioptq.console import progress
 from audioptq.errors import UserError
@@ -21,8 +25,7 @@ RETRIES = 6  # in a row without a single new byte
 LONGEST_BACKOFF_SECONDS = 60.0
 LONGEST_WAIT_SECONDS = 600.0  # for a server that names a time
 TIMEOUT_SECONDS = (10.0, 60.0)  # to connect, and between two pieces
-PIECE_BYTES = 1 << 16  # what an interruption can lose
-MEBIBYTE = 1 << 20
+PIECE_BYTES = 1 << 20  # what an interruption can lose
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -58,35 +61,29 @@ def download_part(remote: Remote, part: Path) -> None:
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as handle:
-            _lock(handle, part)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"Another process is downloading {part} now. Wait until it is done.") from error
             while True:
                 before = handle.seek(0, os.SEEK_END)
                 try:
                     return _attempt(remote, handle, part)
-                except _Interrupted as error:
-                    why, seconds = str(error), error.seconds
-                except requests.RequestException as error:
-                    why, seconds = _short(error), None
-                failures = 0 if handle.seek(0, os.SEEK_END) > before else failures + 1
-                _wait(remote, part, why, seconds, failures)
+                except (_Interrupted, requests.RequestException) as error:
+                    failures = 0 if handle.seek(0, os.SEEK_END) > before else failures + 1
+                    _wait(remote, part, error, failures)
     except OSError as error:
         raise unwritable(part, error) from error
 
 
-def _lock(handle: IO[bytes], part: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(f"Another process is downloading {part} at this moment. Wait until it is done.") from error
-
-
-def _wait(remote: Remote, part: Path, why: str, seconds: float | None, failures: int) -> None:
+def _wait(remote: Remote, part: Path, error: Exception, failures: int) -> None:
+    seconds = getattr(error, "seconds", None)
     asked_too_much = seconds is not None and seconds > LONGEST_WAIT_SECONDS
     if failures > RETRIES or asked_too_much:
         reason = f"it asks to come back in {seconds:.0f} s" if asked_too_much else f"{RETRIES} retries did not help"
         raise UserError(
-            f"The download of {remote.url} stopped: {why}; {reason}. What has come is kept in {part}: run again later and it "
-            f"goes on from there, or take the file from {remote.page}."
+            f"The download of {remote.url} stopped: {_short(error)}; {reason}. What has come is kept in {part}: run again later "
+            f"and it goes on from there, or take the file from {remote.page}."
         )
     time.sleep(min(2.0**failures, LONGEST_BACKOFF_SECONDS) if seconds is None else seconds)
 
@@ -110,90 +107,56 @@ def _attempt(remote: Remote, handle: IO[bytes], part: Path) -> None:
         remote.url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS, auth=lambda request: request
     ) as response:
         _refuse_insecure(response.url)
-        if response.status_code == 416 and response.headers.get("Content-Range", "").endswith(f"*/{offset}"):
+        content_range = response.headers.get("Content-Range", "")
+        if response.status_code == 416 and content_range.endswith(f"*/{offset}"):
             return
         _check_status(response, remote)
         now = remote.version or response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-        offset = _position(response, handle, offset, is_same=now == version)
+        if not (response.status_code == 206 and content_range.startswith(f"bytes {offset}-") and now == version):
+            handle.truncate(0)  # a part of other contents
+            offset = 0
+            if response.status_code != 200:
+                raise _Interrupted("the file has changed since the download began, so it begins anew", 0.0)
         version_file.write_text(now, encoding="utf-8")
-        total = _total(response, remote, part)
-        if total is not None:
-            require_space(part.parent, total - offset, part.name.removesuffix(".part"))
-        _receive(response, handle, part, offset, total)
+        total = _receive(response, remote, handle, part, offset)
     received = handle.seek(0, os.SEEK_END)
     if total is not None and received != total:
         raise _Interrupted(f"the connection closed after {received} of {total} bytes")
 
 
-def _check_status(response: requests.Response, remote: Remote) -> None:
-    status = response.status_code
-    if status in BUSY:
-        raise _Interrupted(f"the server answered {status}", _retry_after(response.headers.get("Retry-After", "")))
-    if status == 416:
-        return
-    if status >= 400:
-        raise UserError(
-            f"{remote.url} cannot be downloaded: the server answered {status} ({response.reason}). See {remote.page} for "
-            "whether the file has moved or needs a login; a copy from there can be put in the download folder by hand."
-        )
-
-
-def _position(response: requests.Response, handle: IO[bytes], offset: int, is_same: bool) -> int:
-    """Where the body of this response belongs; a part of other contents is discarded."""
-    continues = response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
-    if response.status_code == 206 and continues and is_same:
-        return offset
-    handle.truncate(0)
-    if response.status_code != 200:
-        raise _Interrupted("the file has changed since the download began, so it begins anew", 0.0)
-    return 0
-
-
-def _total(response: requests.Response, remote: Remote, part: Path) -> int | None:
-    """Bytes of the whole file, if the server says."""
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        return None
-    ranged = response.headers.get("Content-Range", "").rpartition("/")[2]
-    size = ranged if response.status_code == 206 else response.headers.get("Content-Length", "")
-    total = int(size) if size.isdigit() else None
-    if total is not None and remote.bytes is not None and total != remote.bytes:
+def _receive(response: requests.Response, remote: Remote, handle: IO[bytes], part: Path, offset: int) -> int | None:
+    """Writes the body as it comes; returns the bytes of the whole file, if the server says."""
+    length, name = response.headers.get("Content-Length", ""), part.name.removesuffix(".part")
+    total = offset + int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
+    if total is not None and remote.bytes not in (None, total):
         part.unlink()
         raise UserError(
             f"{remote.url} is {total} bytes and should be {remote.bytes}: it is another file than the one that is known. "
             f"See {remote.page}; if it was replaced on purpose, correct the row in workflow/weights.tsv."
         )
+    if total is not None:
+        require_space(part.parent, total - offset, name)
+    n_pieces = None if total is None else -(-total // PIECE_BYTES)
+    pieces = response.iter_content(PIECE_BYTES)
+    for piece in progress(pieces, f"download {name}", n_pieces, "MiB", initial=offset // PIECE_BYTES):
+        handle.write(piece)
+    handle.flush()
     return total
 
 
-def _receive(response: requests.Response, handle: IO[bytes], part: Path, offset: int, total: int | None) -> None:
-    n_mebibytes = -(-total // MEBIBYTE) if total else None
-    name = part.name.removesuffix(".part")
-    steps = _write_pieces(response, handle)
-    for _ in progress(steps, f"download {name}", n_mebibytes, "MiB", initial=offset // MEBIBYTE):
-        pass
-    handle.flush()
-
-
-def _write_pieces(response: requests.Response, handle: IO[bytes]) -> Iterator[None]:
-    """Writes the body as it comes and yields once for every mebibyte, and for the rest."""
-    pending = 0
-    for piece in response.iter_content(PIECE_BYTES):
-        pending += handle.write(piece)
-        while pending >= MEBIBYTE:
-            pending -= MEBIBYTE
-            yield
-    if pending:
-        yield
-
-
-def _retry_after(value: str) -> float | None:
-    """Seconds that a Retry-After header asks for, given as seconds or as a date."""
-    if value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+def _check_status(response: requests.Response, remote: Remote) -> None:
+    status = response.status_code
+    if status in BUSY:
+        try:
+            seconds = Retry(retry_after_max=10**9).parse_retry_after(response.headers.get("Retry-After", ""))
+        except InvalidHeader:
+            seconds = None
+        raise _Interrupted(f"the server answered {status}", seconds)
+    if status >= 400 and status != 416:
+        raise UserError(
+            f"{remote.url} cannot be downloaded: the server answered {status} ({response.reason}). See {remote.page} for "
+            "whether the file has moved or needs a login; a copy from there can be put in the download folder by hand."
+        )
 
 
 def _refuse_insecure(url: str) -> None:
@@ -204,7 +167,7 @@ def _refuse_insecure(url: str) -> None:
 
 def _short(error: Exception) -> str:
     """The innermost reason of a chain of network errors, without the objects' addresses."""
-    while error.args and isinstance(error.args[-1], Exception):
-        error = error.args[-1]
-    reason = getattr(error, "reason", None)
-    return _short(reason) if isinstance(reason, Exception) else f"{type(error).__name__}: {error}"
+    if isinstance(error, _Interrupted):
+        return str(error)
+    inner = getattr(error, "reason", None) or (error.args[-1] if error.args else None)
+    return _short(inner) if isinstance(inner, Exception) else f"{type(error).__name__}: {error}"

@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audioptq.errors import UserError
-from audioptq.models.base import AudioModel
+
+if TYPE_CHECKING:  # it imports torch, which the workflow need not wait for when it asks which files a model has
+    from audioptq.models.base import AudioModel
 
 FOLDER = Path(__file__).parent
 
@@ -55,7 +57,9 @@ def site_names(folder: str | Path) -> list[str]:
     return list(_family(family_of(folder)).site_names(Path(folder)))
 
 
-def open_model(folder: str | Path, text_encoder: str | Path | None = None, text_dtype: str | None = None) -> AudioModel:
+def open_model(
+    folder: str | Path, text_encoder: str | Path | None = None, text_dtype: str | None = None
+) -> "AudioModel":
     """The full-precision model of a directory.
 
     Args:
@@ -74,7 +78,7 @@ def open_model(folder: str | Path, text_encoder: str | Path | None = None, text_
 
 def build_model(
     family: str, config: Mapping[str, Any], text_encoder: str | Path | None = None, text_dtype: str | None = None
-) -> AudioModel:
+) -> "AudioModel":
     """A model without weights, which a quantized file fills.
 
     Raises:

@@ -11,6 +11,7 @@ from torch import nn
 
 from audioptq.calibrate.act_stats import ActStats
 from audioptq.files.artifacts import digest
+from audioptq.noise_levels import NoiseLevels
 from audioptq.quantize.file.storage import save_quantized
 from audioptq.quantize.layers.apply import quantize_model
 from audioptq.quantize.recipe.recipe import QuantRecipe
@@ -21,6 +22,7 @@ class Quantizable(Protocol):
     """What is asked of a model (`models.base.AudioModel` has it all)."""
 
     family: str
+    objective: str
     network: nn.Module
     config: dict[str, Any]
     components: dict[str, str]
@@ -67,6 +69,8 @@ def quantize_to_file(
     Raises:
         UserError: If the recipe does not fit the model, or statistics are missing or do not fit.
     """
+    if stats is not None:
+        stats.levels.check(NoiseLevels(model.objective, ()))
     _, layers = quantize_model(model.network, recipe, stats, model.sites(), device)
     sampler = sampler or (stats.metadata.get("sampler") if stats is not None else None)
     metadata = _provenance(model, name, layers, sampler)

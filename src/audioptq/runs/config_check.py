@@ -17,6 +17,11 @@ from audioptq.quantize.recipe.recipe import QuantRecipe
 from audioptq.references.source import AudioSource
 from audioptq.score.table import metric_info
 
+# Keys of earlier versions, and what to do about them.
+GONE = {
+    "generation.keep_weights": "integer products pack no weights that could be kept. Remove the line; clips are the same.",
+}
+
 
 def check_config(config: Mapping[str, Any], schema_path: str | Path) -> None:
     """Checks keys and values against the schema, recipes against the library, and names against each other.
@@ -24,6 +29,7 @@ def check_config(config: Mapping[str, Any], schema_path: str | Path) -> None:
     Raises:
         UserError: With the path of the key, the legal values, and the nearest legal name.
     """
+    _check_gone(config)
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
     error = best_match(Draft202012Validator(schema).iter_errors(dict(config)))
     if error is not None:
@@ -66,6 +72,17 @@ def check_files(config: Mapping[str, Any], downloadable: Iterable[str]) -> None:
             evaluator_info(evaluator)
             if not Path(name).is_file():
                 _known("published_references", [name], known)
+
+
+def _check_gone(config: Mapping[str, Any]) -> None:
+    for key, what_to_do in GONE.items():
+        part: Any = config
+        for name in key.split("."):
+            if not isinstance(part, Mapping) or name not in part:
+                break
+            part = part[name]
+        else:
+            raise UserError(f"The config key `{key}` is gone: {what_to_do}")
 
 
 def _check_published(rows: Iterable[Mapping[str, Any]]) -> None:

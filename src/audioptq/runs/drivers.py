@@ -5,10 +5,7 @@ all its Slurm jobs carry. Snakemake's lock refuses a second driver; a killed one
 """
 
 import os
-import re
-import shutil
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,11 +17,10 @@ from urllib.parse import quote
 
 from audioptq.errors import UserError
 from audioptq.files.artifacts import digest, read_json, write_json
+from audioptq.runs import slurm
 
 RECORDS = Path(".snakemake/drivers")
 LOCKS = Path(".snakemake/locks")
-RUN_ID = re.compile(r"SLURM run ID: (\S+)")
-SECONDS_TO_END = 300.0
 
 
 @dataclass(frozen=True)
@@ -52,15 +48,6 @@ class Driver:
         return self.host == socket.gethostname() and self.started != "" and self.started == _started(self.pid)
 
 
-@dataclass(frozen=True)
-class SlurmJob:
-    """A job that is queued or running."""
-
-    job_id: str
-    state: str
-    what: str
-
-
 def claim(results: str, logs: Sequence[str], config: Mapping[str, Any]) -> float | None:
     """Makes this process the driver of a results folder; called when Snakemake holds its lock and has started no job.
 
@@ -83,16 +70,43 @@ def claim(results: str, logs: Sequence[str], config: Mapping[str, Any]) -> float
             f"finished or stop it with `kill -INT {earlier.pid}`, and start again. Never unlock a folder that is worked in."
         )
     left = orphans(results)
-    if left:
-        listed = ", ".join(f"{job.job_id} ({job.what}, {job.state.lower()})" for job in left)
+    if earlier is not None and earlier.run_id is not None and left:
+        listed = ", ".join(map(str, left))
         print(f"A killed run left Slurm jobs for {results}; they are cancelled: {listed}", file=sys.stderr)
-        _cancel(results, left)
-    found = RUN_ID.search("".join(Path(log).read_text(encoding="utf-8") for log in logs))
-    run_id = found[1] if found else None
-    driver = Driver(socket.gethostname(), os.getpid(), _started(os.getpid()), run_id, digest(config), time.time())
+        slurm.cancel(earlier.run_id, left)
+    pid = os.getpid()
+    driver = Driver(socket.gethostname(), pid, _started(pid), slurm.run_id_of(logs), digest(config), time.time())
     RECORDS.mkdir(parents=True, exist_ok=True)
     write_json(_record(results), asdict(driver), sealed=False)  # a person may have to mend it
     return earlier.since if earlier is not None and earlier.config == driver.config else None
+
+
+def release(results: str) -> None:
+    """Ends the claim; a driver that leaves jobs in Slurm's queue, or cannot ask, leaves its record to the next."""
+    try:
+        left = orphans(results)
+    except UserError:
+        return
+    if not left:
+        _record(results).unlink(missing_ok=True)
+
+
+def orphans(results: str) -> list[slurm.SlurmJob]:
+    """Jobs of the folder's earlier driver that are still queued or running.
+
+    Raises:
+        UserError: If Slurm cannot be asked.
+    """
+    earlier = _read(results)
+    if earlier is None or earlier.run_id is None:
+        return []
+    try:
+        return slurm.queued(earlier.run_id)
+    except UserError as error:
+        raise UserError(
+            f"Jobs of a killed run for {results} may still be at work, and Slurm cannot be asked: {error}. Start again where "
+            f"`squeue` works; if you know that none of them is left, delete {_record(results)} first."
+        ) from error
 
 
 def explain(results: str, workdir: str) -> None:
@@ -110,83 +124,27 @@ def explain(results: str, workdir: str) -> None:
     except UserError:  # a damaged record: `claim` has said so
         return
     here = socket.gethostname()
-    if driver is None or (driver.host, driver.pid) == (here, os.getpid()):
+    if driver is None or (driver.host, driver.pid) == (here, os.getpid()) or not (is_locked or driver.is_alive()):
         return
     who = f"snakemake (process {driver.pid} on {driver.host})"
+    unlock = (
+        "start once with --unlock added, then as before: jobs that it left in Slurm's queue are cancelled first, and what is "
+        "finished is kept."
+    )
     if driver.is_alive():
         text = (
             f"{who} is at work in {results}, and no other may start beside it. Wait until it has finished, or end it with "
             f"`kill -INT {driver.pid}` and start again. Do not unlock the folder."
         )
-    elif not is_locked:
-        return
     elif driver.host == here:
-        text = (
-            f"the {who} that was at work in {results} was killed; its lock is left. Start once with --unlock added, then as "
-            f"before: jobs that it left in Slurm's queue are cancelled first, and what is finished is kept."
-        )
+        text = f"the {who} that was at work in {results} was killed; its lock is left. To go on, {unlock}"
     else:
         text = (
             f"{who} has locked {results}. Whether it is still at work can be seen on {driver.host} alone: "
             f"`ssh {driver.host} ps -p {driver.pid}`. If it is, wait, or end it there with `kill -INT {driver.pid}`. If it is "
-            f"gone, or its machine is, start once with --unlock added, then as before: jobs that it left in Slurm's queue are "
-            f"cancelled first, and what is finished is kept."
+            f"gone, or its machine is, {unlock}"
         )
     print(f"\nNote: {text}\n", file=sys.stderr)
-
-
-def release(results: str) -> None:
-    """Ends the claim; a driver that leaves jobs in Slurm's queue, or cannot ask, leaves its record to the next."""
-    try:
-        left = orphans(results)
-    except UserError:
-        return
-    if not left:
-        _record(results).unlink(missing_ok=True)
-
-
-def orphans(results: str) -> list[SlurmJob]:
-    """Jobs of the folder's earlier driver that are still queued or running.
-
-    Raises:
-        UserError: If Slurm cannot be asked.
-    """
-    earlier = _read(results)
-    if earlier is None or earlier.run_id is None:
-        return []
-    command = ["squeue", "--noheader", f"--name={earlier.run_id}", "--format=%i|%T|%k"]
-    cure = (
-        f"Jobs of a killed run for {results} may still be at work, and Slurm cannot be asked: {{}}. Start again where "
-        f"`squeue` works; if you know that none of them is left, delete {_record(results)} first."
-    )
-    if shutil.which("squeue") is None:
-        raise UserError(cure.format("this machine has no squeue"))
-    answer = subprocess.run(command, capture_output=True, text=True)
-    if answer.returncode != 0:
-        raise UserError(cure.format(" ".join(answer.stderr.split())))
-    return [SlurmJob(*line.split("|", 2)) for line in answer.stdout.splitlines()]
-
-
-def status_command() -> str:
-    """The command that tells how Slurm's jobs ended: sacct on a cluster that keeps accounts, else squeue."""
-    if shutil.which("scontrol") is None:
-        return "squeue"
-    answer = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True)
-    return "sacct" if re.search(r"AccountingStorageType\s*= accounting_storage/slurmdbd", answer.stdout) else "squeue"
-
-
-def _cancel(results: str, jobs: list[SlurmJob]) -> None:
-    """Cancels jobs and waits until none is left: a job that is told to end still writes for a moment."""
-    job_ids = [job.job_id for job in jobs]
-    subprocess.run(["scancel", *job_ids], check=False)
-    given_up = time.monotonic() + SECONDS_TO_END
-    while left := orphans(results):
-        if time.monotonic() > given_up:
-            raise UserError(
-                f"Slurm jobs {', '.join(job.job_id for job in left)} of a killed run for {results} were cancelled and do not "
-                f"end. Ask `squeue` why; start again when they are gone."
-            )
-        time.sleep(1)
 
 
 def _started(pid: int) -> str:

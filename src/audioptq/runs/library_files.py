@@ -1,13 +1,63 @@
 """Which library files a script uses: what the workflow watches, so that an edit reruns the stages that use it, and only those."""
 
 import ast
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from audioptq.quantize.recipe.recipe import QuantRecipe
 
 PACKAGE = Path(__file__).parents[1]
 # Sources of kernels, which no import statement names.
 COMPILED = (".cpp", ".h")
+# A package whose `__init__` imports this may import any module of its folder by name.
+SCANS = "from audioptq.files.literals import files_with"
+
+# Folders whose modules a recipe chooses by name, so that no import statement leads to them.
+CHOSEN_BY_RECIPES = (PACKAGE / "quantize" / "rounding", PACKAGE / "calibrate" / "statistics")
+
+
+@cache
+def code_inputs(*entries: str | Path) -> list[str]:
+    """Library files behind a script, or behind modules that are imported by name, as inputs of a rule.
+
+    Args:
+        entries: Python files; those of the library are among the files.
+
+    Returns:
+        Paths from the working directory, so that a clone that is moved has the same inputs as before; sorted.
+    """
+    own = [str(entry) for entry in entries if Path(entry).is_relative_to(PACKAGE)]
+    return sorted(map(os.path.relpath, {*own, *(file for entry in entries for file in library_files(entry))}))
+
+
+def recipe_modules(recipes: Iterable[QuantRecipe], folders: Iterable[Path] = CHOSEN_BY_RECIPES) -> list[Path]:
+    """Files of roundings and statistics that recipes use: those named as a value of a recipe, or as what it needs.
+
+    Args:
+        recipes: The recipes.
+        folders: Where the modules lie; an absent one has none.
+
+    Returns:
+        Their paths, sorted.
+    """
+    named: set[str] = set()
+    for recipe in recipes:
+        named |= {*_texts(asdict(replace(recipe, name=""))), *(recipe.needs() if hasattr(recipe, "needs") else ())}
+    return sorted(path for folder in folders for path in folder.glob("*.py") if path.stem in named)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
 
 
 def library_files(script: str | Path) -> list[str]:
@@ -57,16 +107,18 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _module_files(name: str) -> list[Path]:
-    """Files of `audioptq.a.b`: the module's own, the `__init__` of every package around it, and what is compiled beside these."""
+    """Files of `audioptq.a.b`: the module's own, the `__init__` of every package around it, and what these find beside them."""
     parts = name.split(".")
     if parts[0] != "audioptq":
         return []
     inits = [PACKAGE.joinpath(*parts[1:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
     module = PACKAGE.joinpath(*parts[1:]).with_suffix(".py") if len(parts) > 1 else inits[0]
     found = [path for path in (*inits, module) if path.is_file()]
-    return found + [path for init in inits for path in _compiled_beside(init.parent)]
+    return found + [path for init in inits for path in _found_beside(init)]
 
 
 @cache
-def _compiled_beside(folder: Path) -> tuple[Path, ...]:
-    return tuple(path for path in folder.glob("*") if path.suffix in COMPILED)
+def _found_beside(init: Path) -> tuple[Path, ...]:
+    """What a package uses of its folder that no import names: compiled sources, and modules that it looks for there."""
+    suffixes = (*COMPILED, ".py") if init.is_file() and SCANS in init.read_text(encoding="utf-8") else COMPILED
+    return tuple(path for path in init.parent.glob("*") if path.suffix in suffixes)

@@ -5,7 +5,6 @@ Captions that share a reference clip are not independent, hence whole clusters a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -26,7 +25,7 @@ def cluster_ids(prompts: pd.DataFrame) -> list[str]:
     return [f"clip {clip}" if pd.isna(reference) else f"reference {reference}" for clip, reference in pairs]
 
 
-def resample_counts(cluster_ids: Sequence[str], n_replicates: int, seed: int) -> IntArray:
+def draw_counts(cluster_ids: Sequence[str], n_replicates: int, seed: int) -> IntArray:
     """How often each item occurs in each bootstrap replicate when whole clusters are drawn with replacement.
 
     The plan depends on the set of cluster ids and the seed alone: neither on the order of the items nor on a recipe.
@@ -40,7 +39,7 @@ def resample_counts(cluster_ids: Sequence[str], n_replicates: int, seed: int) ->
         Counts `[replicates, items]`; items of one cluster have equal counts.
 
     Example:
-        >>> counts = resample_counts(["a", "b", "a"], n_replicates=4, seed=0)
+        >>> counts = draw_counts(["a", "b", "a"], n_replicates=4, seed=0)
         >>> counts.shape, bool((counts[:, 0] == counts[:, 2]).all()), (counts[:, 0] + counts[:, 1]).tolist()
         ((4, 3), True, [2, 2, 2, 2])
 
@@ -56,92 +55,35 @@ def resample_counts(cluster_ids: Sequence[str], n_replicates: int, seed: int) ->
     return draws[:, item_cluster].astype(np.int64)
 
 
-def mean_interval(
-    values: ArrayLike, counts: IntArray, level: float = 0.95, *, skip_missing: bool = False
-) -> tuple[float, float]:
+def mean_interval(values: ArrayLike, counts: IntArray, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of the mean over clips.
 
     Each replicate's mean is `sum(counts * values) / sum(counts)`; the interval is between its `(1 - level) / 2` and
-    `(1 + level) / 2` quantiles.
+    `(1 + level) / 2` quantiles. A replicate that drew none of the clips is left out.
 
     Args:
         values: One value per item `[items]`.
-        counts: Plan of `resample_counts`, `[replicates, items]`.
+        counts: Plan of `draw_counts`, `[replicates, items]`.
         level: Coverage in (0, 1).
-        skip_missing: Whether NaN values are left out; their number is then the caller's to report.
 
     Example:
-        >>> mean_interval([2.0, 2.0], resample_counts(["a", "b"], 10, seed=0))
+        >>> mean_interval([2.0, 2.0], draw_counts(["a", "b"], 10, seed=0))
         (2.0, 2.0)
 
     Raises:
-        ValueError: If a value is NaN and `skip_missing` is false, no value is left, or shapes or level are wrong.
-    """
-    low, high = _central(replicate_means(values, counts, skip_missing=skip_missing), level)
-    return float(low), float(high)
-
-
-def replicate_means(values: ArrayLike, counts: IntArray, *, skip_missing: bool = False) -> FloatArray:
-    """Mean over clips in each replicate, `[replicates]`; a replicate that drew no clip with a value is left out.
-
-    Raises:
-        ValueError: As `mean_interval`.
+        ValueError: If a value is not finite, no replicate drew a clip, or shapes or level are wrong.
     """
     array = np.asarray(values, dtype=np.float64)
     if counts.ndim != 2 or array.shape != counts.shape[1:]:
         raise ValueError(f"values {array.shape} do not match counts {counts.shape}")
-    present = np.isfinite(array)
-    if not present.all() and not skip_missing:
-        raise ValueError(f"{int((~present).sum())} of {len(array)} values are missing or not finite")
-    if not present.any():
-        raise ValueError("no value to average")
-    weights = counts[:, present]
-    totals = weights.sum(axis=1)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{int((~np.isfinite(array)).sum())} of {len(array)} values are missing or not finite")
+    totals = counts.sum(axis=1)
     drawn = totals > 0
     if not drawn.any():
         raise ValueError("no replicate drew a clip with a value")
-    return np.asarray((weights[drawn] @ array[present]) / totals[drawn], dtype=np.float64)
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """Mean of `generated - target` over the clips that have both, its interval, and the number of those clips."""
-
-    mean: float
-    low: float
-    high: float
-    n_clips: int
-
-    @property
-    def is_resolved(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
-
-
-def paired_difference(
-    *, target: ArrayLike, generated: ArrayLike, counts: IntArray, level: float = 0.95, skip_missing: bool = False
-) -> PairedDifference:
-    """Compares two recipes clip by clip: the mean difference `generated - target` and its bootstrap interval.
-
-    Args:
-        target: Values of the recipe compared with (as a rule fp32), `[items]`.
-        generated: Values of the recipe, same clips in the same order, `[items]`.
-        counts: Plan of `resample_counts`, `[replicates, items]`.
-        level: Coverage in (0, 1).
-        skip_missing: Whether clips that lack a value in either recipe are left out of both.
-
-    Example:
-        >>> counts = resample_counts(["a", "b", "c"], 100, seed=0)
-        >>> paired_difference(target=[1.0, 5.0, 9.0], generated=[1.5, 5.5, 9.5], counts=counts)
-        PairedDifference(mean=0.5, low=0.5, high=0.5, n_clips=3)
-
-    Raises:
-        ValueError: If a value is NaN and `skip_missing` is false, no pair is left, or shapes or level are wrong.
-    """
-    difference = np.asarray(generated, dtype=np.float64) - np.asarray(target, dtype=np.float64)
-    low, high = mean_interval(difference, counts, level, skip_missing=skip_missing)
-    present = difference[np.isfinite(difference)]
-    return PairedDifference(float(present.mean()), low, high, len(present))
+    low, high = _central((counts[drawn] @ array) / totals[drawn], level)
+    return float(low), float(high)
 
 
 def set_interval(

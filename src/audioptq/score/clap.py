@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from audioptq.audio.manifest import source_of
+from audioptq.audio.manifest import failed_clips
 from audioptq.score.inputs import ScoreInputs, embedding_pair
 from audioptq.score.table import clip_table
-from audioptq.score.usable import damaged, failed_clips, merge_notes
+from audioptq.score.usable import damaged, merge_notes
 
 TENSORS = {"generated": (("audio",),), "target": (("text",),)}
 
@@ -50,7 +50,7 @@ def score(metric: str, inputs: ScoreInputs) -> tuple[pd.DataFrame, dict[str, Any
     """Scores each clip against its own caption: the long table, and the settings."""
     generated, target = embedding_pair(inputs)
     notes = merge_notes(
-        ("", failed_clips(inputs.manifest, source_of(inputs.manifest))),
+        ("", failed_clips(inputs.manifest)),
         ("", generated.excluded),
         ("prompt", target.excluded),
     )

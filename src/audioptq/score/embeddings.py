@@ -1,6 +1,6 @@
 """Reads embedding files: one of a recipe, or several that share its clips, as one set of rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,16 @@ from audioptq.files.artifacts import read_tensors
 from audioptq.score.usable import damaged
 
 Paths = str | Path | Sequence[str | Path]
+File = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 # What an embedding file says of its own clips; everything else in its metadata is the evaluator's.
 PER_CLIP = ("clip_ids", "excluded", "dropped_words", "audio_sha256")
 # Tensors of a whole set of references, in which no clip has a row.
 STATISTICS = ("mean", "covariance")
+
+
+def read_file(path: str | Path) -> File:
+    """Tensors and metadata of an embedding file."""
+    return read_tensors(path, framework="np")
 
 
 @dataclass(frozen=True)
@@ -39,12 +45,15 @@ class Embeddings:
     metadata: dict[str, Any]
 
     @classmethod
-    def read(cls, paths: Paths, alternatives: Sequence[Sequence[str]]) -> "Embeddings":
+    def read(
+        cls, paths: Paths, alternatives: Sequence[Sequence[str]], read: Callable[[str | Path], File] = read_file
+    ) -> "Embeddings":
         """Reads one embedding file, or several of one evaluator with different clips, and checks that they are whole.
 
         Args:
             paths: The file or files.
             alternatives: Sets of tensors that the caller can use; a file must hold exactly one of them.
+            read: Reads one file; several metrics of one evaluator share a reader that keeps what it has read.
 
         Raises:
             UserError: If there is no file.
@@ -54,12 +63,17 @@ class Embeddings:
         files = [paths] if isinstance(paths, str | Path) else list(paths)
         if not files:
             raise UserError("There is no embedding file to score. Give at least one.")
-        parts = [cls._read_file(path, alternatives) for path in files]
+        parts = [cls._of_file(path, *read(path), alternatives) for path in files]
         return parts[0] if len(parts) == 1 else cls._join(parts)
 
     @classmethod
-    def _read_file(cls, path: str | Path, alternatives: Sequence[Sequence[str]]) -> "Embeddings":
-        tensors, metadata = read_tensors(path, framework="np")
+    def _of_file(
+        cls,
+        path: str | Path,
+        tensors: dict[str, NDArray[Any]],
+        metadata: dict[str, Any],
+        alternatives: Sequence[Sequence[str]],
+    ) -> "Embeddings":
         names = _choose(path, tensors, alternatives)
         tensors = {name: tensors[name] for name in names}
         if names == STATISTICS:

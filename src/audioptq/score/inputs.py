@@ -20,12 +20,12 @@ class ScoreInputs:
     Attributes:
         prompts: The prompts, one per clip: the clips, in the order of the table's rows, and their clusters.
         manifest: The recipe's clips.
-        baseline: The baseline's clips (same clip ids, same seed).
+        baseline: Full precision's clips (same clip ids, same seed).
         generated: Embeddings of the recipe's clips.
-        target: Embeddings of the prompts' text or of the references.
+        target: Embeddings of what the metric compares them with: captions, references or full precision's clips.
         n_replicates: Bootstrap replicates of a set-level metric.
         seed: Seed of the bootstrap.
-        across_seeds: Whether the baseline's clips may have another seed, as for the noise floor.
+        across_seeds: Whether full precision's clips may have another seed, as for the noise floor.
     """
 
     prompts: pd.DataFrame

@@ -1,4 +1,4 @@
-"""KL divergence between the class probabilities of generated and reference audio."""
+"""KL divergence between the class probabilities of generated audio and of what it is compared with."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from audioptq.audio.manifest import source_of
+from audioptq.audio.manifest import failed_clips
 from audioptq.score.inputs import ScoreInputs, embedding_pair
-from audioptq.score.table import clip_table
-from audioptq.score.usable import damaged, failed_clips, merge_notes
+from audioptq.score.table import clip_table, metric_info
+from audioptq.score.usable import damaged, merge_notes
 
 TENSORS = {"generated": (("logits",),), "target": (("logits",), ("probabilities",))}
 EPSILON = 1e-6
@@ -36,7 +36,7 @@ def kl_divergence(
         generated: Logits of the generated audio `[clips, classes]`.
         target: Logits of the reference audio `[clips, classes]`, same order.
         target_probabilities: In place of `target`: q itself, `[clips, classes]`, as published.
-        epsilon: Added to the reference probabilities.
+        epsilon: Added to the reference probabilities; with 0, which logits allow, equal inputs give exactly 0.
 
     Returns:
         Divergences in nats `[clips]`, in [-classes * epsilon, -ln(epsilon)].
@@ -58,12 +58,15 @@ def kl_divergence(
         raise ValueError(f"target {reference.shape} and generated {logits.shape} must both be [clips, classes]")
     if not (np.isfinite(reference).all() and np.isfinite(logits).all()):
         raise ValueError("a logit or a probability is not finite")
-    if target_probabilities is None:
-        reference = np.exp(_log_softmax(reference))
-    elif not are_probabilities(reference).all():
+    if target_probabilities is not None and not are_probabilities(reference).all():
         raise ValueError("target_probabilities are below 0, or a row does not sum to 1")
     log_p = _log_softmax(logits)
-    return np.asarray(np.sum(np.exp(log_p) * (log_p - np.log(reference + epsilon)), axis=1), dtype=np.float64)
+    if target_probabilities is None and not epsilon:
+        log_q = _log_softmax(reference)  # as it is: by way of q, equal logits would not give exactly 0
+    else:
+        q = np.exp(_log_softmax(reference)) if target_probabilities is None else reference
+        log_q = np.log(q + epsilon)
+    return np.asarray(np.sum(np.exp(log_p) * (log_p - log_q), axis=1), dtype=np.float64)
 
 
 def are_probabilities(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -77,13 +80,18 @@ def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def score(metric: str, inputs: ScoreInputs) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Scores each clip against the reference of its caption: the long table, and the settings."""
+    """Scores each clip against the reference of its caption, or against full precision's clip: the long table, and the settings.
+
+    Against full precision nothing is added: its softmax is never 0, and what is added would be a quarter of bfloat16's distance.
+    """
     generated, target = embedding_pair(inputs)
+    info = metric_info(metric)
+    epsilon = 0.0 if info.is_distance else EPSILON
     published = "probabilities" in target.tensors
     notes = merge_notes(
-        ("", failed_clips(inputs.manifest, source_of(inputs.manifest))),
+        ("", failed_clips(inputs.manifest)),
         ("", generated.excluded),
-        ("" if published else "reference", target.excluded),
+        ("" if published else info.target, target.excluded),
     )
     # Published probabilities come without the names of their classes; their number is compared below.
     if not published and generated.metadata.get("classes") != target.metadata.get("classes"):
@@ -97,16 +105,13 @@ def score(metric: str, inputs: ScoreInputs) -> tuple[pd.DataFrame, dict[str, Any
     if published and not are_probabilities(reference).all():
         first = scored[int(np.argmin(are_probabilities(reference)))]
         raise damaged(target.path, f"its probabilities of clip {first!r} are below 0 or do not sum to 1")
-    kl = (
-        kl_divergence(target_probabilities=reference, generated=logits)
-        if published
-        else kl_divergence(target=reference, generated=logits)
-    )
+    side = "target_probabilities" if published else "target"
+    kl = kl_divergence(generated=logits, epsilon=epsilon, **{side: reference})
     values = dict(zip(scored, kl, strict=True))
     settings = {
-        "direction": "KL(generated||reference)",
-        "epsilon": EPSILON,
-        "epsilon_added_to": "reference",
+        "direction": f"KL(generated||{info.target})",
+        "epsilon": epsilon,
+        "epsilon_added_to": info.target if epsilon else "nothing",
         "reference": f"published {name}" if published else name,
     }
     return clip_table(metric, clip_ids, values=values, notes=notes), settings

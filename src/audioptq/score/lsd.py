@@ -1,15 +1,9 @@
-"""Log-spectral distance between a recipe's clip and the baseline's."""
-
-from typing import Any
+"""Log-spectral distance between a recipe's clip and full precision's."""
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from audioptq.score.inputs import ScoreInputs
-from audioptq.score.pairs import score_pairs, settings_of
-from audioptq.score.spectra import CepstralSettings, check_pair, power_spectrogram, to_db
-from audioptq.score.table import clip_table
+from audioptq.score.spectra import CepstralSettings, ClipPair
 
 
 def lsd_db(*, target: NDArray[np.float64], generated: NDArray[np.float64], settings: CepstralSettings) -> float:
@@ -23,7 +17,7 @@ def lsd_db(*, target: NDArray[np.float64], generated: NDArray[np.float64], setti
     Source: Gray and Markel 1976, "Distance measures for speech processing".
 
     Args:
-        target: Baseline audio `[channels, samples]` or `[samples]`, before any gain.
+        target: Full precision's audio `[channels, samples]` or `[samples]`, before any gain.
         generated: The recipe's audio of the same clip, same shape.
         settings: Sample rate and analysis.
 
@@ -39,14 +33,12 @@ def lsd_db(*, target: NDArray[np.float64], generated: NDArray[np.float64], setti
     Raises:
         ValueError: If shapes differ, a clip is shorter than a window, a sample is not finite, or the target is silent.
     """
-    powers = [power_spectrogram(audio, settings) for audio in check_pair(target, generated, settings)]
-    maximum = float(powers[0].max())
-    levels = [to_db(power, maximum=maximum, floor_db=settings.floor_db) for power in powers]
-    return float(np.sqrt(np.mean((levels[0] - levels[1]) ** 2, axis=-1)).mean())
+    return _distance(ClipPair(target=target, generated=generated, settings=settings))[0]
 
 
-def score(metric: str, inputs: ScoreInputs) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Compares each clip with the baseline's: the long table, and the settings."""
-    values, notes = score_pairs(metric, inputs, lsd_db)
-    table = clip_table(metric, inputs.prompts["clip_id"].tolist(), values=values, notes=notes)
-    return table, settings_of(inputs)
+def _distance(pair: ClipPair) -> tuple[float, dict[str, float]]:
+    target, generated = pair.levels(pair.powers)
+    return float(np.sqrt(np.mean((target - generated) ** 2, axis=-1)).mean()), {}
+
+
+DISTANCES = {"lsd_db": _distance}

@@ -1,16 +1,10 @@
-"""Mel cepstral distortion between a recipe's clip and the baseline's, frame by frame or time-aligned."""
-
-from typing import Any
+"""Mel cepstral distortion between a recipe's clip and full precision's, frame by frame or time-aligned."""
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from audioptq.score.dtw import align
-from audioptq.score.inputs import ScoreInputs
-from audioptq.score.pairs import score_pairs, settings_of
-from audioptq.score.spectra import CepstralSettings, check_pair, mel_cepstra, mel_filterbank, power_spectrogram, to_db
-from audioptq.score.table import clip_table
+from audioptq.score.spectra import CepstralSettings, ClipPair
 
 FloatArray = NDArray[np.float64]
 
@@ -28,7 +22,7 @@ def mcd_db(*, target: FloatArray, generated: FloatArray, settings: CepstralSetti
     Source: Kubichek 1993, "Mel-cepstral distance measure for objective speech quality assessment".
 
     Args:
-        target: Baseline audio `[channels, samples]` or `[samples]`, before any gain.
+        target: Full precision's audio `[channels, samples]` or `[samples]`, before any gain.
         generated: The recipe's audio of the same clip, same shape.
         settings: Sample rate and analysis.
 
@@ -44,9 +38,7 @@ def mcd_db(*, target: FloatArray, generated: FloatArray, settings: CepstralSetti
     Raises:
         ValueError: If shapes differ, a clip is shorter than a window, a sample is not finite, or the target is silent.
     """
-    cepstra = _cepstra(target, generated, settings)
-    distances = np.linalg.norm(cepstra[0] - cepstra[1], axis=-1)
-    return float(distances.mean() / (2 * np.sqrt(settings.n_mels)))
+    return _frame_by_frame(ClipPair(target=target, generated=generated, settings=settings))[0]
 
 
 def mcd_dtw_db(*, target: FloatArray, generated: FloatArray, settings: CepstralSettings) -> float:
@@ -66,42 +58,21 @@ def mcd_dtw_db(*, target: FloatArray, generated: FloatArray, settings: CepstralS
     Raises:
         ValueError: As `mcd_db`.
     """
-    return aligned_mcd_db(target=target, generated=generated, settings=settings)[0]
+    return _time_aligned(ClipPair(target=target, generated=generated, settings=settings))[0]
 
 
-def aligned_mcd_db(*, target: FloatArray, generated: FloatArray, settings: CepstralSettings) -> tuple[float, float]:
-    """`mcd_dtw_db` and the path penalty, in [0, 1), that says how much time was warped to get it.
-
-    Raises:
-        ValueError: As `mcd_db`.
-    """
-    cepstra = _cepstra(target, generated, settings)
-    paths = [align(target=a, generated=b, radius=settings.dtw_frames) for a, b in zip(*cepstra, strict=True)]
-    distance = np.mean([path.cost / path.n_steps for path in paths]) / (2 * np.sqrt(settings.n_mels))
-    return float(distance), float(np.mean([path.penalty for path in paths]))
+def _frame_by_frame(pair: ClipPair) -> tuple[float, dict[str, float]]:
+    target, generated = pair.cepstra
+    distances = np.linalg.norm(target - generated, axis=-1)
+    return float(distances.mean() / (2 * np.sqrt(pair.settings.n_mels))), {}
 
 
-def _cepstra(target: FloatArray, generated: FloatArray, settings: CepstralSettings) -> tuple[FloatArray, FloatArray]:
-    """Cepstra of both clips, `[channels, frames, n_cepstra]`, under the target's floor."""
-    filters = mel_filterbank(settings).T
-    mels = [power_spectrogram(audio, settings) @ filters for audio in check_pair(target, generated, settings)]
-    floor = {"maximum": float(mels[0].max()), "floor_db": settings.floor_db}
-    first, second = (mel_cepstra(to_db(mel, **floor), settings.n_cepstra) for mel in mels)
-    return first, second
+def _time_aligned(pair: ClipPair) -> tuple[float, dict[str, float]]:
+    """The distance, and the path penalty, in [0, 1), that says how much time was warped to get it."""
+    radius = pair.settings.dtw_frames
+    paths = [align(target=a, generated=b, radius=radius) for a, b in zip(*pair.cepstra, strict=True)]
+    distance = np.mean([path.cost / path.n_steps for path in paths]) / (2 * np.sqrt(pair.settings.n_mels))
+    return float(distance), {"dtw_path_penalty": float(np.mean([path.penalty for path in paths]))}
 
 
-def score(metric: str, inputs: ScoreInputs) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Compares each clip with the baseline's: the long table, and the settings."""
-    penalties: list[float] = []
-
-    def aligned(*, target: FloatArray, generated: FloatArray, settings: CepstralSettings) -> float:
-        distance, penalty = aligned_mcd_db(target=target, generated=generated, settings=settings)
-        penalties.append(penalty)
-        return distance
-
-    values, notes = score_pairs(metric, inputs, {"mcd_db": mcd_db, "mcd_dtw_db": aligned}[metric])
-    table = clip_table(metric, inputs.prompts["clip_id"].tolist(), values=values, notes=notes)
-    settings = settings_of(inputs)
-    if penalties:
-        settings["dtw_path_penalty"] = float(np.mean(penalties))
-    return table, settings
+DISTANCES = {"mcd_db": _frame_by_frame, "mcd_dtw_db": _time_aligned}

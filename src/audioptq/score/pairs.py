@@ -1,22 +1,24 @@
-"""Clip by clip comparison of a recipe's audio with the baseline's, both as they were before their gain."""
+"""Clip by clip comparison of a recipe's audio with full precision's, both as they were before their gain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from audioptq.audio.clips import ListedClip
-from audioptq.audio.manifest import source_of
+from audioptq.audio.manifest import SILENT, failed_clips, source_of
 from audioptq.console import progress
 from audioptq.errors import DamagedArtifactError
 from audioptq.score.inputs import ScoreInputs
-from audioptq.score.spectra import CepstralSettings
-from audioptq.score.usable import damaged, failed_clips, merge_notes
+from audioptq.score.spectra import CepstralSettings, ClipPair
+from audioptq.score.table import clip_table
+from audioptq.score.usable import damaged, merge_notes
 
 FloatArray = NDArray[np.float64]
-PairMetric = Callable[..., float]
+Distance = Callable[[ClipPair], tuple[float, dict[str, float]]]
 
 
 def read_original(clip: Any, source: str) -> FloatArray:
@@ -39,40 +41,66 @@ def read_original(clip: Any, source: str) -> FloatArray:
     return stored.astype(np.float64) / clip.gain
 
 
-def score_pairs(metric: str, inputs: ScoreInputs, compare: PairMetric) -> tuple[dict[str, float], dict[str, str]]:
-    """Compares each clip with the baseline's clip of the same id: values, and notes for clips that have none.
+def score_pairs(
+    distances: Mapping[str, Distance], inputs: ScoreInputs
+) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
+    """Compares each clip with full precision's clip of the same id; each is read once, however many distances are asked for.
 
     Args:
-        metric: Metric id, for the progress line.
+        distances: By metric id, the function of a pair: its value, and further numbers whose means go into the metadata.
         inputs: With both manifests.
-        compare: Metric with the keywords `target`, `generated` and `settings`.
+
+    Returns:
+        By metric, the long table and the settings.
 
     Raises:
         DamagedArtifactError: If the two manifests disagree about a clip, or a file is not what its manifest says.
     """
     if inputs.baseline is None:
-        raise ValueError(f"{metric} needs the baseline's manifest")
-    sources = source_of(inputs.manifest), source_of(inputs.baseline, "the baseline's manifest")
-    notes = merge_notes(
-        ("", failed_clips(inputs.manifest, sources[0])), ("baseline", failed_clips(inputs.baseline, sources[1]))
-    )
-    generated_rows = {row.clip_id: row for row in inputs.manifest.itertuples()}
-    target_rows = {row.clip_id: row for row in inputs.baseline.itertuples()}
-    scored = [clip_id for clip_id in inputs.prompts["clip_id"] if clip_id not in notes]
-    values: dict[str, float] = {}
-    for clip_id in progress(scored, f"score {metric}", total=len(scored), unit="clip"):
-        rows = target_rows[clip_id], generated_rows[clip_id]
-        check_same_clip(*rows, sources=sources, across_seeds=inputs.across_seeds)
-        target, generated = read_original(rows[0], sources[1]), read_original(rows[1], sources[0])
-        if target.shape != generated.shape:
-            raise damaged(rows[1].path, f"it has {len(generated)} channels, the baseline {rows[0].path} {len(target)}")
-        silent = [name for name, audio in (("silent", generated), ("baseline: silent", target)) if not audio.any()]
-        if silent:
-            notes[clip_id] = silent[0]
+        raise ValueError("a distance between clips needs full precision's manifest")
+    sources = source_of(inputs.baseline, "full precision's manifest"), source_of(inputs.manifest)
+    notes = merge_notes(("", failed_clips(inputs.manifest)), ("fp32", failed_clips(inputs.baseline)))
+    rows = [{row.clip_id: row for row in manifest.itertuples()} for manifest in (inputs.baseline, inputs.manifest)]
+    clip_ids = inputs.prompts["clip_id"].tolist()
+    scored = [clip_id for clip_id in clip_ids if clip_id not in notes]
+    values: dict[str, dict[str, float]] = {metric: {} for metric in distances}
+    further: dict[str, list[dict[str, float]]] = {metric: [] for metric in distances}
+    for clip_id in progress(scored, f"score {', '.join(distances)}", total=len(scored), unit="clip"):
+        pair = _read_pair(rows[0][clip_id], rows[1][clip_id], sources, inputs.across_seeds)
+        if isinstance(pair, str):
+            notes[clip_id] = pair
             continue
-        settings = CepstralSettings.for_sample_rate(int(rows[0].sample_rate))
-        values[clip_id] = compare(target=target, generated=generated, settings=settings)
-    return values, notes
+        for metric, distance in distances.items():
+            values[metric][clip_id], numbers = distance(pair)
+            further[metric].append(numbers)
+    settings = settings_of(inputs)
+    return {
+        metric: (
+            clip_table(metric, clip_ids, values=values[metric], notes=notes),
+            {**settings, **_means(further[metric])},
+        )
+        for metric in distances
+    }
+
+
+def _read_pair(target: Any, generated: Any, sources: tuple[str, str], across_seeds: bool) -> ClipPair | str:
+    """The audio of two rows, or a note where one is silent."""
+    check_same_clip(target, generated, sources=(sources[1], sources[0]), across_seeds=across_seeds)
+    audio = read_original(target, sources[0]), read_original(generated, sources[1])
+    if audio[0].shape != audio[1].shape:
+        raise damaged(
+            generated.path, f"it has {len(audio[1])} channels, full precision's {target.path} {len(audio[0])}"
+        )
+    if not audio[1].any():
+        return SILENT
+    if not audio[0].any():
+        return f"fp32: {SILENT}"
+    settings = CepstralSettings.for_sample_rate(int(target.sample_rate))
+    return ClipPair(target=audio[0], generated=audio[1], settings=settings)
+
+
+def _means(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: float(np.mean([record[key] for record in records])) for key in (records[0] if records else ())}
 
 
 def check_same_clip(target: Any, generated: Any, *, sources: tuple[str, str], across_seeds: bool) -> None:
@@ -86,8 +114,8 @@ def check_same_clip(target: Any, generated: Any, *, sources: tuple[str, str], ac
         if values[0] != values[1]:
             raise DamagedArtifactError(
                 f"Clip {generated.clip_id!r} has {column} {values[0]!r} in {sources[0]} and {values[1]!r} in "
-                f"{sources[1]}, but a recipe is compared with the baseline's clip of the same prompt and seed. "
-                "Give the baseline's manifest of the same seed, or run the generate stage again for the wrong one."
+                f"{sources[1]}, but a recipe is compared with full precision's clip of the same prompt and seed. "
+                "Give full precision's manifest of the same seed, or run the generate stage again for the wrong one."
             )
 
 

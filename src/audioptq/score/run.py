@@ -1,85 +1,126 @@
-"""One metric over one recipe: matches what belongs together, scores it, and counts what could not be scored."""
+"""All metrics of one recipe and seed: matches what belongs together, scores it, and counts what could not be scored."""
 
-import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import pandas as pd
 
-from audioptq.audio.manifest import check_unique, source_of
+from audioptq.audio.manifest import CLIPPED, UNUSABLE, check_unique, source_of
 from audioptq.errors import UserError
-from audioptq.score.embeddings import Embeddings, Paths, evaluator_metadata
+from audioptq.score.embeddings import Embeddings, File, Paths, evaluator_metadata, read_file
 from audioptq.score.inputs import AUDIO_COLUMNS, MANIFEST_COLUMNS, PROMPT_COLUMNS, ScoreInputs, check_clips
 from audioptq.score.table import metric_info, validate
-from audioptq.score.usable import NOT_SCORABLE, damaged
+from audioptq.score.usable import damaged
+
+Scored = tuple[pd.DataFrame, dict[str, Any]]
+# Under which name the embeddings of a target are given; "none" has no target.
+TARGET_FILES = {"prompt": "captions", "reference": "references", "fp32": "fp32"}
 
 
-def score_metric(
-    metric: str,
+def score_metrics(
+    metrics: Sequence[str],
     *,
     manifest: pd.DataFrame,
     prompts: pd.DataFrame,
-    generated: Paths | None = None,
-    target: Paths | None = None,
+    embeddings: Mapping[str, Mapping[str, Paths]] | None = None,
     baseline: pd.DataFrame | None = None,
     n_replicates: int = 200,
     seed: int = 0,
     across_seeds: bool = False,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Computes one metric of `table.METRICS`.
+) -> dict[str, Scored]:
+    """Computes metrics of `table.METRICS`; every embedding file and every clip is read once for all of them.
 
     Args:
-        metric: Metric id.
-        manifest: The recipe's clips, as `inputs.read_manifest` returns them.
+        metrics: Metric ids.
+        manifest: The recipe's clips, as `audio.manifest.read_manifest` returns them.
         prompts: The prompts of these clips.
-        generated: Embedding file of the recipe's clips, or several that share the clips among them (one per generate
-            shard), for metrics that have an embedder.
-        target: Embedding file of the prompts' text or of the references, or published statistics in their place
-            (`mean` and `covariance` for a Fréchet distance, `probabilities` for KL), for metrics that have an embedder.
-        baseline: Manifest of the full-precision recipe, same clips and seed, for metrics that compare audio with audio.
+        embeddings: By embedder, its files; absent where a metric needs none. `generated`: of the recipe's clips, one file or
+            several that share the clips among them. `captions`: of the prompts' text. `references`: of the references, or
+            published statistics in their place (`mean` and `covariance` for a Fréchet distance, `probabilities` for KL).
+            `fp32`: of full precision's clips, one file or several.
+        baseline: Manifest of full precision, same clips and seed, for metrics that compare audio with audio.
         n_replicates: Bootstrap replicates of a set-level metric; 0 for none.
         seed: Seed of the bootstrap.
-        across_seeds: Whether `baseline` may have another seed than `manifest`: for the noise floor, the distance
-            between two draws of the same model. Otherwise a baseline of another seed is refused.
+        across_seeds: Whether `baseline` may have another seed than `manifest`: for the noise floor, the distance between two
+            draws of the same model. Otherwise a baseline of another seed is refused.
 
     Returns:
-        The long table (see `table.COLUMNS`; per-clip rows in the order of the prompts), and metadata: `metric`,
-        `higher_is_better`, `target`, `unit`, `n_clips` (prompts), `n_scored`, `not_scored` (clip to reason),
-        `n_clipped` (scored, but clipped), and what the metric says of its settings.
+        By metric, in the order asked for: the long table (see `table.COLUMNS`; per-clip rows in the order of the prompts),
+        and metadata: `metric`, `higher_is_better`, `target`, `unit`, `n_clips` (prompts), `n_scored`, `not_scored` (clip to
+        reason), `n_clipped` (scored, but clipped), and what the metric says of its settings.
 
     Raises:
-        UserError: If the metric is unknown or an input that it needs is not given.
+        UserError: If a metric is unknown or an input that it needs is not given.
         DamagedArtifactError: If the clips of a file are not those of the prompts, or a file is damaged.
     """
-    info = metric_info(metric)
-    audio = info.embedder is None
-    paths = {} if audio else {"generated": generated, "target": target}
-    needed: dict[str, Any] = paths or {"baseline": baseline}
-    absent = [name for name, given in needed.items() if given is None]
-    if absent:
-        raise UserError(f"The metric {metric} compares with the {info.target}: give it {' and '.join(absent)}.")
+    infos = {metric: metric_info(metric) for metric in metrics}
     _check_table(prompts, PROMPT_COLUMNS, "the prompts")
     clip_ids = prompts["clip_id"].tolist()
-    for frame, default in ((manifest, "the manifest"), (baseline, "the baseline's manifest")):
+    columns = AUDIO_COLUMNS if any(info.embedder is None for info in infos.values()) else MANIFEST_COLUMNS
+    for frame, default in ((manifest, "the manifest"), (baseline, "full precision's manifest")):
         if frame is not None:
             source = source_of(frame, default)
-            _check_table(frame, AUDIO_COLUMNS if audio else MANIFEST_COLUMNS, source)
+            _check_table(frame, columns, source)
             check_clips(frame["clip_id"], clip_ids, source)
-    module = importlib.import_module(f"audioptq.score.{info.module}")
-    files = {side: Embeddings.read(path, module.TENSORS[side]) for side, path in paths.items() if path is not None}
-    _check_files(files, clip_ids)
-    inputs = ScoreInputs(
-        prompts, manifest, baseline, files.get("generated"), files.get("target"), n_replicates, seed, across_seeds
-    )
-    table, settings = module.score(metric, inputs)
-    validate(table)
-    return table, {**_summary(metric, table, manifest, len(clip_ids)), **settings}
+    inputs = ScoreInputs(prompts, manifest, baseline, n_replicates=n_replicates, seed=seed, across_seeds=across_seeds)
+    scored: dict[str, Scored] = {}
+    for embedder in dict.fromkeys(info.embedder for info in infos.values()):
+        own = [metric for metric, info in infos.items() if info.embedder == embedder]
+        if embedder is None:
+            scored |= _score_audio(own, inputs)
+        else:
+            scored |= _score_embedded(own, inputs, (embeddings or {}).get(embedder, {}))
+    return {metric: _finished(metric, *scored[metric], manifest, len(clip_ids)) for metric in metrics}
+
+
+def _score_audio(metrics: Sequence[str], inputs: ScoreInputs) -> dict[str, Scored]:
+    from audioptq.score.pairs import score_pairs  # reads audio, which the other metrics do not
+
+    modules = {metric: _module(metric) for metric in metrics}
+    distances = {metric: module.DISTANCES[metric] for metric, module in modules.items() if hasattr(module, "DISTANCES")}
+    if distances and inputs.baseline is None:
+        raise _absent(next(iter(distances)), "`baseline`")
+    scored = score_pairs(distances, inputs) if distances else {}
+    return scored | {metric: modules[metric].score(metric, inputs) for metric in metrics if metric not in distances}
+
+
+def _score_embedded(metrics: Sequence[str], inputs: ScoreInputs, files: Mapping[str, Paths]) -> dict[str, Scored]:
+    # What nobody reads again is not kept: the windows of a published evaluation are 0.4 GB.
+    read: Callable[[Any], File] = cache(read_file) if len(metrics) > 1 else read_file
+    scored: dict[str, Scored] = {}
+    for metric in metrics:
+        module, target = _module(metric), metric_info(metric).target
+        # Full precision's clips are embedded as the recipe's are.
+        tensors = {"generated": module.TENSORS["generated"]}
+        if target != "none":
+            tensors["target"] = module.TENSORS["generated" if target == "fp32" else "target"]
+        sides: dict[str, Any] = {}
+        for side, alternatives in tensors.items():
+            name = TARGET_FILES[target] if side == "target" else side
+            if files.get(name) is None:
+                raise _absent(metric, f"the {name!r} files of {metric_info(metric).embedder}")
+            sides[side] = Embeddings.read(files[name], alternatives, read)
+        _check_files(sides, inputs.prompts["clip_id"].tolist())
+        scored[metric] = module.score(metric, replace(inputs, **sides))
+    return scored
+
+
+def _module(metric: str) -> Any:
+    return import_module(f"audioptq.score.{metric_info(metric).module}")
+
+
+def _absent(metric: str, what: str) -> UserError:
+    return UserError(f"The metric {metric} has the target {metric_info(metric).target!r}: give it {what}.")
 
 
 def _check_files(files: dict[str, Embeddings], clip_ids: list[str]) -> None:
     for embeddings in files.values():
         if embeddings.has_clips:
             check_clips({*embeddings.clip_ids, *embeddings.excluded}, clip_ids, embeddings.path)
-    if not files:
+    if len(files) < 2:
         return
     generated, target = (files[side] for side in ("generated", "target"))
     own, other = (evaluator_metadata(embeddings.metadata) for embeddings in (generated, target))
@@ -98,11 +139,15 @@ def _check_table(frame: pd.DataFrame, columns: tuple[str, ...], source: str) -> 
     check_unique(frame, source)
 
 
-def _summary(metric: str, table: pd.DataFrame, manifest: pd.DataFrame, n_clips: int) -> dict[str, Any]:
+def _finished(
+    metric: str, table: pd.DataFrame, settings: dict[str, Any], manifest: pd.DataFrame, n_clips: int
+) -> Scored:
+    """The checked table, and what its file says of it."""
     info = metric_info(metric)
+    validate(table)
     absent = table[table["clip_id"].notna() & table["value"].isna()]
-    clipped = set(manifest.loc[manifest["status"] == "clipped", "clip_id"]) - set(absent["clip_id"])
-    return {
+    clipped = set(manifest.loc[manifest["status"] == CLIPPED, "clip_id"]) - set(absent["clip_id"])
+    return table, {
         "metric": metric,
         "higher_is_better": info.higher_is_better,
         "target": info.target,
@@ -110,6 +155,7 @@ def _summary(metric: str, table: pd.DataFrame, manifest: pd.DataFrame, n_clips: 
         "n_clips": n_clips,
         "n_scored": n_clips - len(absent),
         "not_scored": dict(zip(absent["clip_id"], absent["note"], strict=True)),
-        "n_failed": int(manifest["status"].isin(NOT_SCORABLE).sum()),
+        "n_failed": int(manifest["status"].isin(UNUSABLE).sum()),
         "n_clipped": len(clipped),
+        **settings,
     }

@@ -1,7 +1,8 @@
 """Short-time spectra and mel cepstra in decibels, with every parameter pinned to the sample rate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,24 +67,6 @@ class CepstralSettings:
         return round(self.dtw_seconds * self.sample_rate_hz / self.hop)
 
 
-def check_pair(target: FloatArray, generated: FloatArray, settings: CepstralSettings) -> tuple[FloatArray, FloatArray]:
-    """Both clips as float64 `[channels, samples]`.
-
-    Raises:
-        ValueError: If shapes differ, a clip is shorter than a window, a sample is not finite, or the target is silent.
-    """
-    target, generated = np.atleast_2d(np.asarray(target, float)), np.atleast_2d(np.asarray(generated, float))
-    if target.ndim != 2 or target.shape != generated.shape:
-        raise ValueError(f"target {target.shape} and generated {generated.shape} must both be [channels, samples]")
-    if target.shape[1] < settings.window:
-        raise ValueError(f"a clip of {target.shape[1]} samples is shorter than a window of {settings.window}")
-    if not (np.isfinite(target).all() and np.isfinite(generated).all()):
-        raise ValueError("a sample is not finite")
-    if not target.any():
-        raise ValueError("the target is silent: the floor is relative to its maximum")
-    return target, generated
-
-
 def power_spectrogram(audio: FloatArray, settings: CepstralSettings) -> FloatArray:
     """Power spectrogram with a periodic Hann window, without padding at the ends.
 
@@ -138,6 +121,51 @@ def mel_cepstra(mel_db: FloatArray, n_cepstra: int) -> FloatArray:
     order, band = np.arange(1, n_cepstra + 1)[:, None], np.arange(n_mels)
     basis = np.sqrt(2 / n_mels) * np.cos(np.pi * order * (band + 0.5) / n_mels)
     return np.asarray(mel_db @ basis.T, dtype=np.float64)
+
+
+class ClipPair:
+    """Two clips and what their measures share, each computed once and only when it is asked for.
+
+    Args:
+        target: Full precision's audio `[channels, samples]` or `[samples]`, before any gain.
+        generated: The recipe's audio of the same clip, same shape.
+        settings: Sample rate and analysis.
+
+    Raises:
+        ValueError: If shapes differ, a clip is shorter than a window, a sample is not finite, or the target is silent.
+    """
+
+    def __init__(self, *, target: FloatArray, generated: FloatArray, settings: CepstralSettings) -> None:
+        target, generated = np.atleast_2d(np.asarray(target, float)), np.atleast_2d(np.asarray(generated, float))
+        if target.ndim != 2 or target.shape != generated.shape:
+            raise ValueError(f"target {target.shape} and generated {generated.shape} must both be [channels, samples]")
+        if target.shape[1] < settings.window:
+            raise ValueError(f"a clip of {target.shape[1]} samples is shorter than a window of {settings.window}")
+        if not (np.isfinite(target).all() and np.isfinite(generated).all()):
+            raise ValueError("a sample is not finite")
+        if not target.any():
+            raise ValueError("the target is silent: the floor is relative to its maximum")
+        self.audio, self.settings = (target, generated), settings
+
+    @cached_property
+    def powers(self) -> tuple[FloatArray, FloatArray]:
+        """Power spectrograms of target and generated, `[channels, frames, n_fft / 2 + 1]`."""
+        target, generated = (power_spectrogram(audio, self.settings) for audio in self.audio)
+        return target, generated
+
+    def levels(self, powers: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
+        """Powers of target and generated in dB; both have the target's floor, below which levels do not count."""
+        maximum = float(powers[0].max())
+        target, generated = (to_db(power, maximum=maximum, floor_db=self.settings.floor_db) for power in powers)
+        return target, generated
+
+    @cached_property
+    def cepstra(self) -> tuple[FloatArray, FloatArray]:
+        """Mel cepstra of target and generated, `[channels, frames, n_cepstra]`."""
+        filters = mel_filterbank(self.settings).T
+        levels = self.levels([power @ filters for power in self.powers])
+        target, generated = (mel_cepstra(level, self.settings.n_cepstra) for level in levels)
+        return target, generated
 
 
 # Slaney's mel scale: linear to 1 kHz (15 mel), then 27 mel per factor of 6.4.

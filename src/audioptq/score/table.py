@@ -9,6 +9,8 @@ import pandas as pd
 from audioptq.errors import UserError, did_you_mean
 from audioptq.evaluators import evaluators
 
+# What generated audio is compared with: `fp32` stands for full precision's own clips of the same prompts and noise.
+TARGETS = ("reference", "prompt", "fp32", "none")
 COLUMNS = ("clip_id", "metric", "target", "value", "unit", "replicate", "note")
 
 
@@ -19,10 +21,10 @@ class MetricInfo:
     Attributes:
         unit: Unit of its values; "1" if they have none.
         higher_is_better: Direction.
-        target: What the generated audio is compared with: "prompt", "reference" or "baseline".
+        target: What the generated audio is compared with, one of `TARGETS`.
         label: Name for tables and figures.
-        module: Module of `audioptq.score` whose `score(metric, inputs)` computes it.
-        embedder: Embedder whose files it needs, None if it compares audio with audio.
+        module: Module of `audioptq.score` whose `score(metric, inputs)` or whose `DISTANCES[metric]` computes it.
+        embedder: Embedder whose files it needs, whatever the target; None if it is computed from audio.
         set_level: Whether it is one number for a set of clips rather than one per clip.
         minimum: Smallest possible value.
     """
@@ -36,6 +38,18 @@ class MetricInfo:
     set_level: bool = False
     minimum: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Refuses what nothing could compute or judge."""
+        if self.target not in TARGETS:
+            raise ValueError(f"the target of {self.label} is {self.target!r}, which is none of {', '.join(TARGETS)}")
+        if self.is_distance and self.higher_is_better:
+            raise ValueError(f"{self.label} measures a distance to full precision, of which less is better")
+
+    @property
+    def is_distance(self) -> bool:
+        """Whether it says how far clips are from full precision's own, which are at 0 from themselves."""
+        return self.target == "fp32"
+
 
 # What the statistics have in common, whichever evaluator's embeddings they are computed from.
 STATISTICS: dict[str, MetricInfo] = {
@@ -47,20 +61,22 @@ STATISTICS: dict[str, MetricInfo] = {
 
 
 def _evaluated() -> dict[str, MetricInfo]:
-    """The metrics that evaluators declare, grouped by statistic."""
-    declared = [
-        (metric, entry["statistic"], replace(STATISTICS[entry["statistic"]], label=entry["label"], embedder=info.id))
-        for info in evaluators().values()
-        for metric, entry in info.metrics.items()
-    ]
-    return {metric: info for group in STATISTICS for metric, statistic, info in declared if statistic == group}
+    """The metrics that evaluators declare, grouped by statistic; distances to full precision come last."""
+    declared = []
+    for evaluator in evaluators().values():
+        for metric, entry in evaluator.metrics.items():
+            shared = STATISTICS[entry["statistic"]]
+            target = entry.get("target", shared.target)
+            info = replace(shared, label=entry["label"], embedder=evaluator.id, target=target)
+            declared.append((info.is_distance, list(STATISTICS).index(entry["statistic"]), metric, info))
+    return {metric: info for _, _, metric, info in sorted(declared, key=lambda entry: entry[:2])}
 
 
 METRICS: dict[str, MetricInfo] = {
     **_evaluated(),
-    "mcd_db": MetricInfo("dB", False, "baseline", "MCD", "mcd"),
-    "mcd_dtw_db": MetricInfo("dB", False, "baseline", "MCD, time-aligned", "mcd"),
-    "lsd_db": MetricInfo("dB", False, "baseline", "LSD", "lsd"),
+    "mcd_db": MetricInfo("dB", False, "fp32", "MCD", "mcd"),
+    "mcd_dtw_db": MetricInfo("dB", False, "fp32", "MCD, time-aligned", "mcd"),
+    "lsd_db": MetricInfo("dB", False, "fp32", "LSD", "lsd"),
 }
 
 

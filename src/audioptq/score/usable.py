@@ -1,34 +1,9 @@
-"""Which clips can be scored; the others keep a row, without a value and with the reason."""
+"""What cannot be scored: a clip keeps a row, without a value and with the reason; a file of another run is an error."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
-from audioptq.errors import DamagedArtifactError
-
-SCORABLE = ("ok", "clipped")
-NOT_SCORABLE = ("silent", "non_finite")
-
-
-def failed_clips(manifest: pd.DataFrame, source: str = "the manifest") -> dict[str, str]:
-    """Clips of a manifest without usable audio, and their status; clipped clips are usable.
-
-    Example:
-        >>> failed_clips(pd.DataFrame({"clip_id": ["a", "b"], "status": ["ok", "silent"]}))
-        {'b': 'silent'}
-
-    Raises:
-        DamagedArtifactError: If a status is none of ok, clipped, silent, non_finite.
-    """
-    unknown = sorted(set(map(str, manifest["status"])) - {*SCORABLE, *NOT_SCORABLE})
-    if unknown:
-        raise DamagedArtifactError(
-            f"{source} has the status {unknown[0]!r}, which is none of {', '.join((*SCORABLE, *NOT_SCORABLE))}. "
-            "Delete it and run the generate stage again."
-        )
-    failed = manifest[manifest["status"].isin(NOT_SCORABLE)]
-    return dict(zip(failed["clip_id"], failed["status"], strict=True))
+from audioptq import errors
 
 
 def merge_notes(*reasons: tuple[str, Mapping[str, str]]) -> dict[str, str]:
@@ -45,8 +20,7 @@ def merge_notes(*reasons: tuple[str, Mapping[str, str]]) -> dict[str, str]:
     return notes
 
 
-def damaged(source: str | Path, why: str) -> DamagedArtifactError:
+def damaged(source: str | Path, why: str) -> errors.DamagedArtifactError:
     """The error for a file that does not fit the run."""
-    return DamagedArtifactError(
-        f"{source} does not fit this run: {why}. Delete it and run snakemake again: only what depends on it is rebuilt."
-    )
+    cure = "Delete it and run snakemake again: only what depends on it is rebuilt."
+    return errors.damaged(source, f"it does not fit this run: {why}", cure)

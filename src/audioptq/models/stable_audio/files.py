@@ -1,7 +1,6 @@
 """The files of a model directory: its configuration and its weights, in stable-audio-tools' layout."""
 
 import json
-import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.files.foreign_checkpoint import CheckpointError, ForeignObjectError, read_checkpoint
 
 WEIGHTS = ("model.safetensors", "model.ckpt")  # in the order in which stable-audio-tools looks for them
 # A Lightning checkpoint of stable-audio-tools' training: the model, the moving average of its denoiser, and the rest.
@@ -125,15 +125,15 @@ def _read_each(path: str | Path, names: Mapping[str, str]) -> Iterator[tuple[str
 def _read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a `torch.save` file, mapped into memory: read only where they are touched."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
+        content = read_checkpoint(path)
+    except ForeignObjectError as error:
         raise DamagedArtifactError(
-            f"{path} holds pickled Python objects beside tensors ({str(error).splitlines()[0]}). Reading them could run code, so "
-            "they are refused. If you trust the file, convert it in an environment of its own, with torch.load(path, "
-            "weights_only=False)['state_dict'] and safetensors.torch.save_file, to a model.safetensors in the same directory."
+            f"{path} holds pickled Python objects beside tensors ({error}). Reading them could run code, so they are refused. If "
+            "you trust the file, convert it in an environment of its own, with torch.load(path, weights_only=False)['state_dict'] "
+            "and safetensors.torch.save_file, to a model.safetensors in the same directory."
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise _unreadable(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+    except CheckpointError as error:
+        raise _unreadable(path, error) from error
     tensors = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise _unreadable(path, "it holds no `state_dict` of tensors")

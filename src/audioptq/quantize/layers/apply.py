@@ -10,7 +10,7 @@ from torch import nn
 
 from audioptq.calibrate.act_stats import ActStats
 from audioptq.console import progress
-from audioptq.errors import UserError
+from audioptq.errors import UserError, did_you_mean
 from audioptq.quantize.arithmetic.timestep_groups import smoothing_gap
 from audioptq.quantize.layers.build import quantize_linear
 from audioptq.quantize.layers.cast import CastLinear
@@ -19,7 +19,6 @@ from audioptq.quantize.layers.diagnostics import interaction_share, rows_of_time
 from audioptq.quantize.layers.linear import QuantLinear
 from audioptq.quantize.layers.unquantized import round_rest
 from audioptq.quantize.recipe.choose_layers import choose_layers
-from audioptq.quantize.recipe.options import nearest
 from audioptq.quantize.recipe.recipe import FLOAT_BITS, QuantRecipe
 from audioptq.site import Site
 
@@ -40,7 +39,7 @@ def quantize_model(
         The clock that the sampler must set before each call of the denoiser, None if nothing was calibrated; and a
         table with a row per candidate: layer, in_features, out_features, weight_bits, act_bits, granularity, smoothing
         (what it came out as), rows (smoothing vectors), rank, sqnr_db, smoothing_gap and interaction (measures of
-        diagnostics.py and groups.py), quantized, and if not so, the reason.
+        diagnostics.py and timestep_groups.py), quantized, and if not so, the reason.
 
     Raises:
         UserError: If a glob matches nothing, or statistics are missing or do not fit.
@@ -125,7 +124,7 @@ def _untouched(name: str, linear: nn.Linear, recipe: QuantRecipe, stats: ActStat
         "sqnr_db": None,
         "smoothing_gap": None,
         "interaction": interaction_share(stats.layers[name].absmax)
-        if stats is not None and name in stats.layers
+        if stats is not None and "absmax" in stats.layers.get(name, {})
         else None,
         "quantized": False,
         "reason": reason,
@@ -137,11 +136,17 @@ def _check_stats(recipe: QuantRecipe, stats: ActStats | None, names: Iterable[st
         raise UserError(
             f"Recipe {recipe.name} needs activation statistics (for smoothing or a static range): calibrate first."
         )
+    lacking = sorted(recipe.needs() - set(stats.statistics))
+    if lacking:
+        raise UserError(
+            f"Recipe {recipe.name} needs the statistics {', '.join(lacking)}, which this calibration did not collect (it has "
+            f"{', '.join(stats.statistics)}): calibrate again."
+        )
     missing = [name for name in names if name not in stats.layers]
     if missing:
         raise UserError(
             f"Recipe {recipe.name}: the activation statistics lack {len(missing)} of the chosen layers, for example "
-            f"{missing[0]}{nearest(missing[0], stats.layers)} They were calibrated on another model or with other "
+            f"{missing[0]}.{did_you_mean(missing[0], stats.layers)} They were calibrated on another model or with other "
             "layers: calibrate again."
         )
 

@@ -1,22 +1,24 @@
 """Makes one quantized layer out of a linear layer, its recipe and its activation ranges."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from audioptq.calibrate.act_stats import LayerStats
 from audioptq.errors import UserError
+from audioptq.quantize.arithmetic.granularity import weight_granularity
 from audioptq.quantize.arithmetic.low_rank import LowRankBranch, low_rank_branch
 from audioptq.quantize.arithmetic.packing import pack
-from audioptq.quantize.arithmetic.primitives import choose_scale, quantize
+from audioptq.quantize.arithmetic.primitives import choose_scale
 from audioptq.quantize.arithmetic.smooth import smooth_scale, smooth_table, to_fp16
 from audioptq.quantize.arithmetic.timestep_groups import row_max
 from audioptq.quantize.layers.clock import TimestepClock
 from audioptq.quantize.layers.diagnostics import sqnr_db, weight_error
 from audioptq.quantize.layers.linear import QuantLinear
-from audioptq.quantize.layers.stored_weight import spread_scale, weight_scale
 from audioptq.quantize.recipe.specs import LayerRecipe
+from audioptq.quantize.rounding import round_weight
 
 
 def quantize_linear(
@@ -40,7 +42,7 @@ def quantize_linear(
     weight = linear.weight.detach()
     shape = (linear.out_features, linear.in_features)
     _check_fit(weight, recipe, stats)
-    tensors = {} if stats is None else _from_ranges(weight, recipe, stats)
+    tensors = _from_ranges(weight, recipe, stats) if stats is not None and "absmax" in stats else {}
     recipe = recipe.settled(len(tensors["smooth_scale"])) if recipe.smoothing is not None else recipe
     if linear.bias is not None:
         tensors["bias"] = linear.bias.detach().clone()
@@ -49,7 +51,7 @@ def quantize_linear(
         branch = _branch_of_weight(weight, recipe, stats)
         tensors |= {"low_rank.a": branch.a, "low_rank.b": branch.b}
         residual = weight - branch.weight(weight.dtype)
-    tensors |= _stored_weight(residual, recipe, tensors.get("smooth_scale"))
+    tensors |= _stored_weight(residual, recipe, tensors.get("smooth_scale"), stats)
     tensors = {name: tensor.to(weight.device) for name, tensor in tensors.items()}
     if recipe.low_rank is not None and recipe.low_rank.of == "error":
         return _with_error_branch(weight, tensors, recipe, clock)
@@ -78,13 +80,16 @@ def _from_ranges(weight: Tensor, recipe: LayerRecipe, stats: LayerStats) -> dict
     return tensors
 
 
-def _stored_weight(weight: Tensor, recipe: LayerRecipe, table: Tensor | None) -> dict[str, Tensor]:
+def _stored_weight(
+    weight: Tensor, recipe: LayerRecipe, table: Tensor | None, stats: LayerStats | None
+) -> dict[str, Tensor]:
     if recipe.keeps_weight or recipe.weight is None:
         return {"weight": weight.clone()}
+    given: Mapping[str, Tensor] | None = stats
     if table is not None and recipe.is_folded:
         weight = weight * table[0].to(weight.dtype)
-    scale = weight_scale(weight, recipe.weight)
-    qdata = quantize(weight, spread_scale(scale, weight, recipe.weight), recipe.weight.bits)
+        given = {**(given or {}), "smooth_scale": table[0]}
+    qdata, scale = round_weight(weight, recipe.weight, weight_granularity(recipe.weight), given)
     return {"qdata": pack(qdata, recipe.weight.bits), "scale": scale}
 
 
@@ -124,16 +129,10 @@ def _check_fit(weight: Tensor, recipe: LayerRecipe, stats: LayerStats | None) ->
     is_static = recipe.activation is not None and recipe.activation.range == "static"
     if stats is None and (recipe.smoothing is not None or is_static):
         raise UserError("has no activation statistics, which smoothing and static ranges need: calibrate first.")
-    if stats is not None and stats.absmax.shape[1] != in_features:
+    if stats is not None and "absmax" in stats and stats.absmax.shape[1] != in_features:
         raise UserError(
             f"has {in_features} input channels, but its activation statistics have {stats.absmax.shape[1]}: they were "
             "calibrated on another model. Calibrate this one."
-        )
-    parts = recipe.weight.concat_channels if recipe.weight is not None else None
-    if parts is not None and sum(parts) != in_features:
-        raise UserError(
-            f"has {in_features} input channels, but `concat_channels` {list(parts)} add up to {sum(parts)}: "
-            "give the layer its own sizes under `layers.overrides`."
         )
     if not torch.isfinite(weight).all():
         raise UserError("has weights that are not finite: the model's file is damaged or its training diverged.")

@@ -1,24 +1,17 @@
 """Which layers a recipe is for, and which of them get something else: globs over their names."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from audioptq.quantize.recipe.options import RecipeError, check_keys, read_section
-from audioptq.quantize.recipe.specs import (
-    SECTIONS,
-    ActivationSpec,
-    LayerRecipe,
-    SmoothingSpec,
-    WeightSpec,
-    without_none,
-)
+from audioptq.quantize.recipe.specs import SECTIONS, ActivationSpec, LayerRecipe, SmoothingSpec, WeightSpec, record_of
 
 OVERRIDDEN = ("weight", "activation", "smoothing")
 # Keys that mean something only beside the value of another one, with which they were given.
 BELONGING = {
-    "granularity": ("group_size", "concat_channels"),
+    "granularity": ("group_size",),
     "kind": ("groups", "tolerance", "max_groups", "form"),
     "groups": ("tolerance", "max_groups"),
 }
@@ -53,7 +46,9 @@ class LayerSpec:
     def override_of(self, name: str) -> LayerOverride | None:
         """The override that a layer gets."""
         fitting = [override for override in self.overrides if name == override.glob or fnmatchcase(name, override.glob)]
-        return next((override for override in fitting if override.glob == name), fitting[-1] if fitting else None)
+        return max(
+            fitting, key=lambda override: (override.glob == name, len(override.glob), override.glob), default=None
+        )
 
     def with_layers(self, layers: Mapping[str, LayerRecipe]) -> "LayerSpec":
         """The same with an override under the name of each of these layers."""
@@ -64,12 +59,9 @@ class LayerSpec:
         """A JSON-able record that `read_layers` reads back; `smoothing` is the recipe's own, which is not repeated."""
         overrides: dict[str, Any] = {}
         for override in self.overrides:
-            overrides[override.glob] = {
-                "weight": _recorded(override.weight),
-                "activation": _recorded(override.activation),
-            }
-            if override.smoothing != smoothing:
-                overrides[override.glob]["smoothing"] = _recorded(override.smoothing)
+            kept = OVERRIDDEN if override.smoothing != smoothing else ("weight", "activation")
+            specs = {name: getattr(override, name) for name in kept}
+            overrides[override.glob] = {name: None if spec is None else record_of(spec) for name, spec in specs.items()}
         return {"include": list(self.include), "exclude": list(self.exclude), "overrides": overrides}
 
 
@@ -80,13 +72,11 @@ def read_layers(entry: Any, recipe: Mapping[str, Any], key: str) -> LayerSpec:
         RecipeError: If a key is unknown or a value illegal.
     """
     check_keys(entry, ("include", "exclude", "overrides"), key)
-    globs = {}
-    for name in ("include", "exclude"):
-        if name in entry:
-            patterns = entry[name]
-            if not isinstance(patterns, list | tuple) or not all(isinstance(pattern, str) for pattern in patterns):
-                raise RecipeError(f"{key}.{name}", f"is {patterns!r}; it must be a list of globs over layer names.")
-            globs[name] = tuple(patterns)
+    globs = {name: entry[name] for name in ("include", "exclude") if name in entry}
+    for name, patterns in globs.items():
+        if not isinstance(patterns, list | tuple) or not all(isinstance(pattern, str) for pattern in patterns):
+            raise RecipeError(f"{key}.{name}", f"is {patterns!r}; it must be a list of globs over layer names.")
+        globs[name] = tuple(patterns)
     overrides = entry.get("overrides") or {}
     return LayerSpec(**globs, overrides=tuple(_read_override(glob, overrides[glob], recipe, key) for glob in overrides))
 
@@ -97,8 +87,7 @@ def _read_override(glob: str, entry: Any, recipe: Mapping[str, Any], key: str) -
     check_keys(entry, OVERRIDDEN, path)
     specs: dict[str, Any] = {}
     for name in OVERRIDDEN:
-        changes = entry.get(name, {})
-        base = recipe.get(name)
+        base, changes = recipe.get(name), entry.get(name, {})
         is_off = changes is None or (base is None and name not in entry)
         merged = _merged(base or {}, changes) if isinstance(changes, Mapping) else changes
         specs[name] = None if is_off else read_section(SECTIONS[name], merged, f"{path}.{name}")
@@ -108,7 +97,3 @@ def _read_override(glob: str, entry: Any, recipe: Mapping[str, Any], key: str) -
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     stale = {name for switch, names in BELONGING.items() if switch in changes for name in names}
     return {name: value for name, value in base.items() if name not in stale} | dict(changes)
-
-
-def _recorded(section: WeightSpec | ActivationSpec | SmoothingSpec | None) -> dict[str, Any] | None:
-    return None if section is None else without_none(asdict(section))

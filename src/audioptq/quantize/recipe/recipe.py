@@ -16,8 +16,9 @@ from audioptq.quantize.recipe.specs import (
     SmoothingSpec,
     WeightSpec,
     read_sections,
-    without_none,
+    record_of,
 )
+from audioptq.quantize.rounding import roundings
 
 FLOAT_BITS = {"float32": 32, "bfloat16": 16}
 
@@ -59,7 +60,8 @@ class QuantRecipe:
         if self.smoothing is not None and self.weight is None and self.activation is None:
             raise RecipeError("smoothing", "changes nothing without `weight` or `activation`: add one, or remove it.")
         for sections in self._everywhere:
-            _check_groups(sections.smoothing, sections.activation)
+            _check_timestep_groups(sections.smoothing, sections.activation)
+            _check_rounding(sections.smoothing, sections.weight)
 
     @classmethod
     def from_config(cls, name: str, entry: Mapping[str, Any] | None) -> "QuantRecipe":
@@ -80,7 +82,7 @@ class QuantRecipe:
 
     def to_config(self) -> dict[str, Any]:
         """The entry that `from_config` reads back to this recipe, defaults spelt out."""
-        entry = without_none(dataclasses.asdict(self))
+        entry = record_of(self)
         del entry["name"]
         entry["layers"] = self.layers.to_config(self.smoothing)
         return entry
@@ -94,7 +96,7 @@ class QuantRecipe:
     def resolved(self, layers: Mapping[str, LayerRecipe]) -> "QuantRecipe":
         """The recipe that says of each of these layers what it became, where calibration decided that.
 
-        Automatic groups of timesteps leave some layers with one static vector: these get overrides of their own.
+        Automatic timestep groups leave some layers with one static vector: these get overrides of their own.
         """
         unlike = {name: layer for name, layer in layers.items() if layer != self.for_layer(name)}
         return dataclasses.replace(self, layers=self.layers.with_layers(unlike)) if unlike else self
@@ -110,24 +112,26 @@ class QuantRecipe:
         return self.activation.bits if self.activation is not None else FLOAT_BITS[self.dtype]
 
     @property
-    def activations(self) -> tuple[ActivationSpec, ...]:
-        """Every activation spec that some layer may get."""
-        specs = [sections.activation for sections in self._everywhere]
-        return tuple(spec for spec in specs if spec is not None)
-
-    @property
     def compute(self) -> str:
         """How the products of quantized layers run: `float`, or `simulated` where quantized activations are floats.
 
         A backend that multiplies integers reports `integer` here.
         """
-        return "simulated" if self.activations else "float"
+        return "simulated" if any(sections.activation is not None for sections in self._everywhere) else "float"
+
+    def needs(self) -> frozenset[str]:
+        """Names of the statistics that some layer wants: `range` for smoothing and static ranges, and those of its rounding."""
+        wanted: set[str] = set()
+        for sections in self._everywhere:
+            is_static = sections.activation is not None and sections.activation.range == "static"
+            wanted |= {"range"} if sections.smoothing is not None or is_static else set()
+            wanted |= set(roundings()[sections.weight.rounding]) if sections.weight is not None else set()
+        return frozenset(wanted)
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether activation statistics are needed: for smoothing and for static ranges."""
-        smooths = any(sections.smoothing is not None for sections in self._everywhere)
-        return smooths or any(spec.range == "static" for spec in self.activations)
+        """Whether activation statistics are needed at all."""
+        return bool(self.needs())
 
     @property
     def digest(self) -> str:
@@ -140,11 +144,21 @@ class QuantRecipe:
         return [self, *self.layers.overrides]
 
 
-def _check_groups(smoothing: SmoothingSpec | None, activation: ActivationSpec | None) -> None:
+def _check_timestep_groups(smoothing: SmoothingSpec | None, activation: ActivationSpec | None) -> None:
     is_auto = smoothing is not None and smoothing.groups == AUTO
     if is_auto and activation is not None and activation.range == "static":
         raise RecipeError(
             "smoothing.groups",
             "is auto beside a static activation range: timesteps are grouped by what a dynamic range cannot follow, and a "
             "static one follows nothing. Use `range: dynamic`, or give the number of groups.",
+        )
+
+
+def _check_rounding(smoothing: SmoothingSpec | None, weight: WeightSpec | None) -> None:
+    is_simulated = smoothing is not None and smoothing.form == "simulated"
+    if is_simulated and weight is not None and weight.rounding != "nearest":
+        raise RecipeError(
+            "weight.rounding",
+            f"is {weight.rounding} beside `smoothing.form: simulated`, which rounds the weight anew at every timestep, to "
+            "nearest. Use `rounding: nearest`, or `form: stored`.",
         )

@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from audioptq.quantize.recipe.options import RecipeError, check_fields, check_keys, count, number, one_of, read_section
+from audioptq.quantize.rounding import roundings
 
 AUTO = "auto"
 TOLERANCE_BITS = 0.15
-MAX_GROUPS = 8
+MAX_TIMESTEP_GROUPS = 8
 
 
 @dataclass(frozen=True)
@@ -18,25 +19,23 @@ class WeightSpec:
 
     Attributes:
         bits: Width of a stored weight.
-        granularity: Which weights share a scale: all, those of an output channel, or those of an output channel and a
-            group of input channels: `group_size` neighbours, or the parts of a concatenated input.
+        granularity: Which weights share a scale: all, those of an output channel, or those of an output channel and some input
+            channels: `group_size` neighbours (`per_group`), or one of the parts of which the layer's input is concatenated
+            (`per_concat_group`: Q-Diffusion's split shortcut).
         group_size: Input channels in a group, for `per_group`; the last group may be smaller.
-        concat_channels: Sizes of the concatenated parts, for `per_concat_group` (Q-Diffusion's split shortcut).
-        rounding: Rule that maps a weight to an integer.
+        rounding: Rule that maps weights to integers and their scales: a file of `quantize.rounding`.
     """
+
+    GONE: ClassVar = {"concat_channels": "is gone: the model says which channels are concatenated. Remove the key."}
 
     bits: int = one_of(8, 4, 3, 2)
     granularity: str = one_of("per_channel", "per_tensor", "per_group", "per_concat_group", default="per_channel")
     group_size: int | None = count(default=None)
-    concat_channels: tuple[int, ...] | None = None
-    rounding: str = one_of("nearest", default="nearest")
+    rounding: str = one_of(*roundings(), default="nearest")
 
     def __post_init__(self) -> None:
         check_fields(self)
         _belongs(self, "group_size", "granularity", ("per_group",))
-        _belongs(self, "concat_channels", "granularity", ("per_concat_group",))
-        if self.concat_channels is not None:
-            object.__setattr__(self, "concat_channels", _channels(self.concat_channels))
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,11 @@ class SmoothingSpec:
     Attributes:
         kind: One vector for all timesteps (`static`), one per timestep, or one per group of timesteps (`grouped`).
         alpha: Strength in `[0, 1]`; 0 evens out the weights, 1 the activations.
-        groups: Number of groups, for `grouped`, the same for every layer; or `auto`: as few as each layer needs, and where
-            that is one, static smoothing.
-        tolerance: For `auto`: how far the vectors of a layer's groups may be from those of its timesteps, bits (root mean
-            square; see `groups.smoothing_gap`).
-        max_groups: For `auto`: most groups of a layer, whatever is left.
+        groups: Number of timestep groups, for `grouped`, the same for every layer; or `auto`: as few as each layer needs, and
+            where that is one, static smoothing.
+        tolerance: For `auto`: how far the vectors of a layer's timestep groups may be from those of its timesteps, bits (root
+            mean square; see `timestep_groups.smoothing_gap`).
+        max_groups: For `auto`: most timestep groups of a layer, whatever is left.
         form: `stored` rescales the stored integers at each timestep (what one can ship); `simulated` quantizes the
             full-precision weight anew at each timestep (the reference, whose file holds that weight).
     """
@@ -92,7 +91,7 @@ class SmoothingSpec:
     def __post_init__(self) -> None:
         check_fields(self)
         _belongs(self, "groups", "kind", ("grouped",))
-        for name, default in (("tolerance", TOLERANCE_BITS), ("max_groups", MAX_GROUPS)):
+        for name, default in (("tolerance", TOLERANCE_BITS), ("max_groups", MAX_TIMESTEP_GROUPS)):
             if self.groups == AUTO and getattr(self, name) is None:
                 object.__setattr__(self, name, default)
             _belongs(self, name, "groups", (AUTO,))
@@ -144,14 +143,14 @@ class LayerRecipe:
         return self.smoothing is None or self.smoothing.kind == "static"
 
     def settled(self, rows: int) -> "LayerRecipe":
-        """What a layer with so many smoothing vectors is: automatic groups that came out as one are static smoothing."""
+        """What a layer with so many smoothing vectors is: automatic timestep groups that came out as one are static."""
         if self.smoothing is None or self.smoothing.groups != AUTO or rows > 1:
             return self
         return dataclasses.replace(self, smoothing=SmoothingSpec("static", self.smoothing.alpha))
 
     def to_config(self) -> dict[str, Any]:
         """A JSON-able record; `from_config` reads it back."""
-        return without_none(dataclasses.asdict(self))
+        return record_of(self)
 
     @classmethod
     def from_config(cls, entry: Mapping[str, Any], key: str) -> "LayerRecipe":
@@ -170,9 +169,10 @@ SECTIONS: dict[str, type] = {
 
 def read_sections(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Reads the sections of a mapping found under `key`; one that is absent or null is None."""
-    given = {name: entry[name] for name in SECTIONS if entry.get(name) is not None}
-    absent = {name: None for name in SECTIONS if name not in given}
-    return absent | {name: read_section(SECTIONS[name], value, f"{key}.{name}") for name, value in given.items()}
+    return {
+        name: None if entry.get(name) is None else read_section(kind, entry[name], f"{key}.{name}")
+        for name, kind in SECTIONS.items()
+    }
 
 
 def _belongs(section: Any, name: str, switch: str, values: tuple[str, ...]) -> None:
@@ -184,16 +184,14 @@ def _belongs(section: Any, name: str, switch: str, values: tuple[str, ...]) -> N
         raise RecipeError(name, f"goes only with `{switch}: {' or '.join(values)}`; remove it or change `{switch}`.")
 
 
-def _channels(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list | tuple) or not all(isinstance(size, int) and size >= 1 for size in value):
-        raise RecipeError("concat_channels", f"is {value!r}; it must list the channels of each part.")
-    return tuple(value)
+def record_of(section: Any) -> dict[str, Any]:
+    """A section, or all of a recipe, without its None entries, tuples as lists: what YAML and JSON hold."""
+    return _without_none(dataclasses.asdict(section))
 
 
-def without_none(record: dict[str, Any]) -> dict[str, Any]:
-    """A nested record without its None entries, tuples as lists: what YAML and JSON hold."""
+def _without_none(record: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: without_none(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
+        key: _without_none(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
         for key, value in record.items()
         if value is not None
     }

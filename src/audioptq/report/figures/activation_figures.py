@@ -12,18 +12,21 @@ from audioptq.errors import UserError
 from audioptq.report.figures.style import ALPHA, BLUE, INK, SIGMA, VERMILION, drawing
 
 
-def activation_range(path: str | Path, sigmas: np.ndarray, ranges: Mapping[str, np.ndarray], layer: str) -> None:
+def activation_range(
+    path: str | Path, levels: np.ndarray, ranges: Mapping[str, np.ndarray], title: str, symbol: str = SIGMA
+) -> None:
     """Range of one layer's input over denoising (figure 2 of the audio-DiT paper).
 
     Band from the smallest channel minimum to the largest channel maximum, line at the median over channels of absmax.
 
     Args:
         path: Where the SVG goes.
-        sigmas: Noise levels `[timestep]`, descending, so that time runs to the right.
+        levels: Noise levels `[timestep]`, in the order of denoising, so that time runs to the right.
         ranges: `min`, `max` and `absmax`, each `[timestep, channel]`.
-        layer: Name of the layer, for the title.
+        title: The layer, as titles name it.
+        symbol: What a noise level is called.
     """
-    step = np.arange(len(sigmas))
+    step = np.arange(len(levels))
     low, high = ranges["min"].min(axis=1), ranges["max"].max(axis=1)
     with drawing(path, 6.4, 3.2) as figure:
         axes = figure.subplots()
@@ -31,22 +34,22 @@ def activation_range(path: str | Path, sigmas: np.ndarray, ranges: Mapping[str, 
         axes.fill_between(step, low, high, color=BLUE, alpha=0.22, lw=0, label="least minimum to greatest maximum")
         axes.plot(step, median, color=VERMILION, lw=1.6, label="median over channels of the largest |X|")
         axes.axhline(0.0, color=INK, lw=0.6)
-        shown = np.unique(np.linspace(0, len(sigmas) - 1, min(8, len(sigmas))).round().astype(int))
-        axes.set_xticks(shown, [f"{sigmas[index]:.3g}" for index in shown])
-        axes.set_xlabel(f"noise level {SIGMA} (denoising runs to the right)")
+        shown = np.unique(np.linspace(0, len(levels) - 1, min(8, len(levels))).round().astype(int))
+        axes.set_xticks(shown, [f"{levels[index]:.3g}" for index in shown])
+        axes.set_xlabel(f"noise level {symbol} (denoising runs to the right)")
         axes.set_ylabel("input activation")
-        axes.set_title(f"Input range of {short_name(layer)}", fontsize=9)
+        axes.set_title(f"Input range of {title}", fontsize=9)
         axes.legend(fontsize=8, loc="upper left")
         axes.margins(x=0.01, y=0.2)
 
 
-def activation_map(path: str | Path, activation: np.ndarray, metadata: Mapping[str, Any]) -> None:
+def activation_map(path: str | Path, activation: np.ndarray, place: str) -> None:
     """Magnitude of one layer's input, tokens by channels, with each channel's maximum above it (figure 1 of the paper).
 
     Args:
         path: Where the SVG goes.
         activation: Input of the layer `[tokens, channels]` at one timestep.
-        metadata: `layer`, and `sigma`, `step`, `n_steps` where known.
+        place: Layer and moment (see `where`).
 
     Raises:
         UserError: If `activation` is not a finite matrix.
@@ -56,7 +59,7 @@ def activation_map(path: str | Path, activation: np.ndarray, metadata: Mapping[s
         top, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.4))
         _bars(top, magnitude.max(axis=0), VERMILION)
         top.set_ylabel("|X|max")
-        top.set_title(f"|X| entering {where(metadata)}", fontsize=9)
+        top.set_title(f"|X| entering {place}", fontsize=9)
         # The 99.5th percentile as the ceiling: a single outlier would otherwise leave the rest of the map black.
         ceiling = float(np.percentile(magnitude, 99.5)) or 1.0
         image = axes.imshow(
@@ -69,9 +72,7 @@ def activation_map(path: str | Path, activation: np.ndarray, metadata: Mapping[s
         figure.colorbar(image, ax=axes, label="|X|", extend="max", pad=0.01)
 
 
-def smoothing(
-    path: str | Path, activation: np.ndarray, weight: np.ndarray, alpha: float, metadata: Mapping[str, Any]
-) -> None:
+def smoothing(path: str | Path, activation: np.ndarray, weight: np.ndarray, alpha: float, place: str) -> None:
     """|X| and |W| per input channel before and after smoothing (figure 3 of the paper).
 
     `s_j = absmax_j(X)^alpha / absmax_j(W)^(1-alpha)`, then `X/s` and `W*s` (eqs. 3 and 4). Each panel shows each
@@ -82,7 +83,7 @@ def smoothing(
         activation: Input of the layer `[tokens, channels]`.
         weight: Weight of the layer `[out, channels]`.
         alpha: Strength of the smoothing, 0 to 1.
-        metadata: As for `activation_map`.
+        place: As for `activation_map`.
 
     Raises:
         UserError: If a matrix is not finite or their channels differ.
@@ -109,22 +110,23 @@ def smoothing(
                 axes.set_ylabel(name)
         for axes in grid[1]:
             axes.set_xlabel("input channel")
-        figure.suptitle(f"{where(metadata)}, {ALPHA} = {alpha:g} (bars: maximum, line: median)", fontsize=9)
+        figure.suptitle(f"{place}, {ALPHA} = {alpha:g} (bars: maximum, line: median)", fontsize=9)
 
 
-def short_name(layer: str) -> str:
-    """A layer's name from its block on: titles have no room for the modules around the blocks."""
-    return layer[layer.find("layers.") :] if "layers." in layer else layer
+def where(metadata: Mapping[str, Any], title: str, symbol: str = SIGMA) -> str:
+    """Layer and moment as a phrase: `qkv of block 3 at σ = 0.72 (step 12 of 20)`.
 
-
-def where(metadata: Mapping[str, Any]) -> str:
-    """Layer and moment as a phrase: `blocks.3.attn.qkv at σ = 0.72 (step 12 of 20)`."""
-    text = short_name(str(metadata.get("layer", "one layer")))
-    if "sigma" in metadata:
-        text += f" at {SIGMA} = {float(metadata['sigma']):.3g}"
+    Args:
+        metadata: Of an activation map.
+        title: The layer's.
+        symbol: What a noise level is called.
+    """
+    level = metadata.get("level", metadata.get("sigma"))
+    if level is not None:
+        title += f" at {symbol} = {float(level):.3g}"
     if "step" in metadata:
-        text += f" (step {metadata['step']}" + (f" of {metadata['n_steps']})" if "n_steps" in metadata else ")")
-    return text
+        title += f" (step {metadata['step']}" + (f" of {metadata['n_steps']})" if "n_steps" in metadata else ")")
+    return title
 
 
 def _bars(axes: Axes, heights: np.ndarray, colour: str) -> None:

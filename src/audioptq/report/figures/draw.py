@@ -1,15 +1,20 @@
 """Which figures a report has: those for which there is data, each with its caption."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from audioptq.errors import DamagedArtifactError, UserError
-from audioptq.files.artifacts import read_parquet, read_tensors
+from audioptq.errors import UserError, damaged
+from audioptq.files.artifacts import read_tensor_metadata, read_tensors
 from audioptq.report.figures import activation_figures, layer_figures
 from audioptq.report.figures import table_figures as figures
+from audioptq.report.figures.layer_figures import Places
+from audioptq.report.figures.style import level_symbol
 from audioptq.report.measure.inputs import ReportInputs
 from audioptq.report.measure.results import Results
 
@@ -34,12 +39,13 @@ def draw_figures(inputs: ReportInputs, results: Results, folder: Path) -> dict[s
         UserError: If a tensor file or a table of layers is damaged, or one lacks the layer asked for.
     """
     drawn: dict[str, Drawn] = {}
-    percent = inputs.percent
+    percent, places = inputs.percent, layer_figures.places_of(results.layers.values())
+    calibration = read_tensor_metadata(inputs.act_stats) if inputs.act_stats is not None else {}
     if inputs.act_stats is not None:
-        drawn |= _draw_range(inputs.act_stats, inputs.activation_range_layer, folder)
+        drawn |= _draw_range(inputs.act_stats, inputs.activation_range_layer, places, folder)
     if inputs.activation_map is not None:
-        drawn |= _draw_map(inputs.activation_map, folder)
-    drawn |= _draw_layers(inputs, folder)
+        drawn |= _draw_map(inputs.activation_map, calibration, places, folder)
+    drawn |= _draw_layers(results.layers, inputs.recipes, places, folder)
     compared = {name: info for name, info in results.metrics.items() if name in set(results.comparisons["metric"])}
     if compared:
         drawn["differences"] = Drawn(
@@ -60,23 +66,25 @@ def draw_figures(inputs: ReportInputs, results: Results, folder: Path) -> dict[s
     return drawn
 
 
-def _draw_range(path: str | Path, layer: str | None, folder: Path) -> dict[str, Drawn]:
-    tensors, _ = read_tensors(path, framework="np")
+def _draw_range(path: str | Path, layer: str | None, places: Places, folder: Path) -> dict[str, Drawn]:
+    tensors, metadata = read_tensors(path, framework="np")
     names = [key.removesuffix(".absmax") for key in tensors if key.endswith(".absmax")]
     layer = layer or max(names, key=lambda name: _swing(tensors[f"{name}.absmax"]), default=None)
     kinds = ("min", "max", "absmax")
-    if layer not in names or "levels" not in tensors or any(f"{layer}.{kind}" not in tensors for kind in kinds):
+    levels = tensors.get("levels")
+    if layer not in names or levels is None or any(f"{layer}.{kind}" not in tensors for kind in kinds):
         raise UserError(
             f"The activation statistics {path} have no ranges of layer {layer!r}. They have {', '.join(names[:5])}"
             f"{' and more' if len(names) > 5 else ''}. Name one of these as the layer to draw."
         )
+    title = layer_figures.layer_title(layer, places)
     figure = Drawn(
         folder / "activation_range.svg",
-        f"Input range of {layer} while denoising. One static range must cover the widest moment; a range per timestep "
+        f"Input range of {title} while denoising. One static range must cover the widest moment; a range per timestep "
         "need not.",
     )
     ranges = {kind: tensors[f"{layer}.{kind}"] for kind in kinds}
-    activation_figures.activation_range(figure.path, tensors["levels"], ranges, layer)
+    activation_figures.activation_range(figure.path, levels, ranges, title, level_symbol(metadata))
     return {"activation_range": figure}
 
 
@@ -86,14 +94,13 @@ def _swing(absmax: NDArray[np.float32]) -> float:
     return float(span.max() / max(span.min(), 1e-12))
 
 
-def _draw_map(path: str | Path, folder: Path) -> dict[str, Drawn]:
+def _draw_map(path: str | Path, calibration: Mapping[str, Any], places: Places, folder: Path) -> dict[str, Drawn]:
     tensors, metadata = read_tensors(path, framework="np")
     if "activation" not in tensors:
-        raise DamagedArtifactError(
-            f"The activation map {path} has no tensor `activation` (it has {', '.join(sorted(tensors))}). Delete it "
-            "and run snakemake to calibrate again."
-        )
-    place = activation_figures.where(metadata)
+        why = f"it has no tensor `activation` (it has {', '.join(sorted(tensors))})"
+        raise damaged(path, why, "Delete it and run snakemake to calibrate again.")
+    title = layer_figures.layer_title(str(metadata.get("layer", "one layer")), places)
+    place = activation_figures.where(metadata, title, level_symbol({**calibration, **metadata}))
     drawn = {
         "activation_map": Drawn(
             folder / "activation_map.svg",
@@ -101,7 +108,7 @@ def _draw_map(path: str | Path, folder: Path) -> dict[str, Drawn]:
             "all channels leaves the others few levels.",
         )
     }
-    activation_figures.activation_map(drawn["activation_map"].path, tensors["activation"], metadata)
+    activation_figures.activation_map(drawn["activation_map"].path, tensors["activation"], place)
     if "weight" in tensors:
         drawn["smoothing"] = Drawn(
             folder / "smoothing.svg",
@@ -109,13 +116,14 @@ def _draw_map(path: str | Path, folder: Path) -> dict[str, Drawn]:
             "their product unchanged.",
         )
         alpha = float(metadata.get("alpha", 0.5))
-        activation_figures.smoothing(drawn["smoothing"].path, tensors["activation"], tensors["weight"], alpha, metadata)
+        activation_figures.smoothing(drawn["smoothing"].path, tensors["activation"], tensors["weight"], alpha, place)
     return drawn
 
 
-def _draw_layers(inputs: ReportInputs, folder: Path) -> dict[str, Drawn]:
-    tables = {recipe: read_parquet(path)[0] for recipe, path in inputs.layers.items()}
-    grids = layer_figures.layer_grids(tables, inputs.recipes)
+def _draw_layers(
+    tables: Mapping[str, pd.DataFrame], recipes: Mapping[str, Any], places: Places, folder: Path
+) -> dict[str, Drawn]:
+    grids = layer_figures.layer_grids(tables, recipes)
     if not grids:
         return {}
     figure = Drawn(
@@ -124,5 +132,5 @@ def _draw_layers(inputs: ReportInputs, folder: Path) -> dict[str, Drawn]:
         "one per channel by a static vector: only what depends on timestep and channel together is left, and it counts by "
         "its size in bits, not by its share.",
     )
-    layer_figures.layers(figure.path, grids)
+    layer_figures.layers(figure.path, grids, places)
     return {"layers": figure}

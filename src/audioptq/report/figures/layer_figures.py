@@ -1,6 +1,6 @@
 """A figure of single layers: what smoothing per timestep could gain in each, and how many vectors each got."""
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from audioptq.report.figures.style import PAPER, drawing
-from audioptq.report.measure.table import TIMES
+from audioptq.report.formats import DASH, TIMES
 
-BLOCK = re.compile(r"(?:.*?\.)?(\d+)\.(.+)")
+Places = Mapping[str, tuple[str, str]]
 # Of a cell's number: neither is a colour that the page swaps, for the cells keep theirs in the dark.
 ON_LIGHT, ON_DARK = "#14171c", "#ffffff"
 
@@ -57,27 +57,44 @@ def layer_grids(tables: Mapping[str, pd.DataFrame], recipes: Mapping[str, Any]) 
     return [grid for grid in grids if grid.values]
 
 
-def layers(path: str | Path, grids: Sequence[LayerGrid]) -> None:
-    """A panel for each grid: kinds of layers from top to bottom, blocks from left to right."""
-    places = {name: place(name) for grid in grids for name in grid.values}
-    kinds = list(dict.fromkeys(kind for _, kind in places.values()))
-    blocks = 1 + max(block for block, _ in places.values())
-    with drawing(path, 2.2 + 0.36 * max(blocks, 10), len(grids) * (0.23 * len(kinds) + 0.65)) as figure:
+def places_of(tables: Iterable[pd.DataFrame]) -> dict[str, tuple[str, str]]:
+    """Block and role of each layer, as the model names them (columns `block` and `role` of `layers.parquet`).
+
+    A layer without a role, or with one that another layer of its block has too, is left out: it goes by its name.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for table in tables:
+        if {"layer", "block", "role"} <= set(table):
+            named = table[table["role"].notna() & (table["role"] != "")]
+            blocks = named["block"].fillna("").astype(str)
+            found |= dict(zip(named["layer"], zip(blocks, named["role"], strict=True), strict=True))
+    times = Counter(found.values())
+    return {layer: place for layer, place in found.items() if times[place] == 1}
+
+
+def layer_title(layer: str, places: Places) -> str:
+    """A layer as titles name it: its role and its block, or its name where the model gives it no role."""
+    block, role = places.get(layer, ("", layer))
+    return f"{role} of block {block}" if block else role
+
+
+def layers(path: str | Path, grids: Sequence[LayerGrid], places: Places) -> None:
+    """A panel for each grid: roles of layers from top to bottom, blocks from left to right; both in the model's order."""
+    found = {name: places.get(name, ("", name)) for grid in grids for name in grid.values}
+    roles = list(dict.fromkeys(role for _, role in found.values()))
+    blocks = list(dict.fromkeys(block for block, _ in found.values()))
+    width = 1.0 + 0.07 * max(map(len, roles)) + 0.36 * max(len(blocks), 10)
+    with drawing(path, width, len(grids) * (0.23 * len(roles) + 0.65)) as figure:
         for axes, grid in zip(np.ravel(figure.subplots(len(grids), 1)), grids, strict=True):
-            matrix = np.full((len(kinds), blocks), np.nan)
+            matrix = np.full((len(roles), len(blocks)), np.nan)
             for name, value in grid.values.items():
-                block, kind = places[name]
-                matrix[kinds.index(kind), block] = value
+                block, role = found[name]
+                matrix[roles.index(role), blocks.index(block)] = value
             _panel(axes, matrix, grid.decimals)
-            axes.set_yticks(np.arange(len(kinds)) + 0.5, kinds, fontsize=7.5)
+            axes.set_xticks(np.arange(len(blocks)) + 0.5, [block or DASH for block in blocks], fontsize=7.5)
+            axes.set_yticks(np.arange(len(roles)) + 0.5, roles, fontsize=7.5)
             axes.set_title(grid.title, fontsize=9)
         figure.axes[-1].set_xlabel("block")
-
-
-def place(layer: str) -> tuple[int, str]:
-    """Block and kind of a layer, by its name: `transformer.layers.3.self_attn.to_out` is `self_attn.to_out` of block 3."""
-    found = BLOCK.fullmatch(layer)
-    return (int(found[1]), found[2]) if found else (0, layer)
 
 
 def _panel(axes: Axes, matrix: np.ndarray, decimals: int) -> None:
@@ -86,7 +103,6 @@ def _panel(axes: Axes, matrix: np.ndarray, decimals: int) -> None:
     axes.pcolormesh(cells, cmap="Blues", vmin=0, vmax=top, edgecolors=PAPER, linewidth=1)
     axes.invert_yaxis()
     axes.grid(visible=False)
-    axes.set_xticks(np.arange(matrix.shape[1]) + 0.5, [str(block) for block in range(matrix.shape[1])], fontsize=7.5)
     axes.tick_params(length=0)
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value):

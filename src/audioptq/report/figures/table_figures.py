@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from audioptq.report.figures.labels import place_labels
 from audioptq.report.figures.style import (
     COLOURS,
     DASHES,
@@ -20,15 +19,13 @@ from audioptq.report.figures.style import (
     VERDICT_COLOURS,
     VERDICT_MARKERS,
     add_legend,
-    axis_label,
     drawing,
-    heading,
     panels,
-    unit_of,
+    place_labels,
 )
+from audioptq.report.formats import axis_label, bracketed_unit, heading, signed
 from audioptq.report.measure.aggregate import Estimate
 from audioptq.report.measure.compare import reach
-from audioptq.report.measure.table import signed
 from audioptq.score.table import MetricInfo
 
 Metrics = Mapping[str, MetricInfo]
@@ -40,7 +37,7 @@ def quality_against_size(
 ) -> None:
     """One panel per metric: value with its interval against stored size (MB, log scale), over the noise floor's band.
 
-    For measures whose target is the baseline, the band lies at the distance that another seed gives.
+    For distances to full precision, the band lies at the distance that another seed gives.
     """
     sized = table[table["size_bytes"].notna()]
     columns = min(2, len(metrics))
@@ -69,7 +66,7 @@ def _size_panel(
     axes.set_ylabel(axis_label(info))
     axes.set_xscale("log")
     base = rows.loc[rows["recipe"] == baseline, metric]
-    paired = info.target == "baseline"
+    paired = info.is_distance
     if floor is not None and (paired or len(base)):
         low, high = _band(floor, paired)
         centre = 0.0 if paired else float(base.iloc[0])
@@ -113,7 +110,7 @@ def differences(path: str | Path, comparisons: pd.DataFrame, metrics: Metrics, f
 def _difference_panel(
     axes: Axes, own: pd.DataFrame, order: Sequence[str], info: MetricInfo, floor: Estimate | None, baseline: str
 ) -> None:
-    paired = info.target == "baseline"
+    paired = info.is_distance
     if floor is not None:
         axes.axvspan(*_band(floor, paired), color=ORANGE, alpha=0.2, lw=0)
         if paired:
@@ -136,7 +133,7 @@ def _difference_panel(
         axes.hlines(line, max(row["low"], -limit), min(row["high"], limit), color=colour, lw=1.6)
         axes.plot(value, line, marker=VERDICT_MARKERS[row["verdict"]], color=colour, ms=5, ls="", mec=PAPER, mew=0.5)
     axes.set_title(heading(info))
-    axes.set_xlabel(f"{'distance' if paired else 'difference'} to {baseline} {unit_of(info)}".strip())
+    axes.set_xlabel(f"{'distance' if paired else 'difference'} to {baseline} {bracketed_unit(info)}".strip())
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.margins(x=0.06)
     axes.grid(axis="y", visible=False)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from audioptq.errors import UserError
-from audioptq.score.bootstrap import cluster_ids, mean_interval, resample_counts, set_interval
+from audioptq.score.bootstrap import cluster_ids, draw_counts, mean_interval, set_interval
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Plan:
         """`prompts` has `clip_id` and `reference_id`; `level` is the intervals' coverage."""
         self.level = level
         self._column = {str(clip_id): column for column, clip_id in enumerate(prompts["clip_id"])}
-        self._counts = resample_counts(cluster_ids(prompts), n_replicates, seed)
+        self._counts = draw_counts(cluster_ids(prompts), n_replicates, seed)
         self._seed = seed
 
     def counts(self, clip_ids: Iterable[str]) -> np.ndarray:
@@ -52,7 +52,7 @@ class Plan:
 
     def draws(self, names: Sequence[str]) -> np.ndarray:
         """How often each of some other things is drawn, one of its name at a time: `[n_replicates, n]`."""
-        return resample_counts(names, len(self._counts), self._seed)
+        return draw_counts(names, len(self._counts), self._seed)
 
     def mean(self, values: np.ndarray, clip_ids: Iterable[str]) -> Estimate:
         """Mean over clips with the percentile interval of the plan's weighted means."""

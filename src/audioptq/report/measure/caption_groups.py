@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audioptq.report.measure.table import DASH, format_number
+from audioptq.report.formats import DASH, format_number
 from audioptq.score.table import MetricInfo
 
 CONNECTORS = ("and", "followed", "while", "as", "then", "with", "later", "before", "after")
 SPEECH = ("speech", "male", "female", "woman", "man", "speaking", "speaks")
 
 
-def caption_slices(captions: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
-    """Which captions belong to each slice of Evans et al. 2024 (arXiv 2407.14358, table 5).
+def caption_groups(captions: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """Which captions belong to each group of Evans et al. 2024 (arXiv 2407.14358, table 5).
 
     A word counts wherever its letters stand, within longer words too, and capitals differ: that is how the published
     counts come out on AudioCaps' 4,875 test captions, 2,765 without speech, 711 without connectors, 587 without either.
@@ -32,10 +32,10 @@ def caption_slices(captions: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
     }
 
 
-def slice_tables(
+def caption_group_tables(
     prompts: pd.DataFrame, scores: pd.DataFrame, metrics: Mapping[str, MetricInfo], recipes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """One table per CLAP metric: a row per recipe, a column per slice, each with its mean and number of clips.
+    """One table per CLAP metric: a row per recipe, a column per group, each with its mean and number of clips.
 
     Args:
         prompts: With `clip_id` and `caption`.
@@ -43,7 +43,7 @@ def slice_tables(
         metrics: Metrics of the run.
         recipes: In the order of the rows.
     """
-    masks = caption_slices(prompts["caption"].tolist())
+    masks = caption_groups(prompts["caption"].tolist())
     members = {name: set(prompts.loc[mask, "clip_id"]) for name, mask in masks.items()}
     tables = []
     for metric, info in metrics.items():

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from audioptq.report.measure.aggregate import Estimate, Plan, is_set_level, set_level_series
+from audioptq.report.measure.aggregate import Estimate, Plan, estimate_metric, is_set_level, set_level_series
 from audioptq.score.table import MetricInfo
 
 WORSE, BETTER, WITHIN, UNCLEAR = "worse", "better", "within noise", "unclear"
+SIGNS = {WORSE: "▼", BETTER: "▲", WITHIN: "≈", UNCLEAR: "?"}
 COLUMNS = (
     "recipe",
     "metric",
@@ -62,7 +63,7 @@ def verdict(difference: Estimate, floor: Estimate | None, higher_is_better: bool
 
 
 def distance_verdict(distance: Estimate, floor: Estimate | None) -> str:
-    """One word for a distance to the baseline's own clip (a measure whose target is the baseline, never below zero).
+    """One word for a distance to the baseline's own clips, never below zero.
 
     Let b be the upper end of the distance that another seed gives. `within noise`: the interval ends at or below b.
     `worse`: it begins above b. `unclear`: anything else.
@@ -88,7 +89,7 @@ class Comparison:
 
     Attributes:
         floors: By metric, the difference that another seed of the baseline makes (or its distance, for measures whose
-            target is the baseline); a metric without one is absent.
+            target is full precision); a metric without one is absent.
     """
 
     def __init__(
@@ -113,9 +114,8 @@ class Comparison:
         return rows[(rows["metric"] == metric) & (rows["recipe"] == recipe)]
 
     def _difference(self, rows: pd.DataFrame, metric: str, *, across_seeds: bool) -> Estimate | None:
-        if self._metrics[metric].target == "baseline":
-            scored = _scored(rows)
-            return self._plan.mean(scored["value"].to_numpy(), scored["clip_id"]) if len(scored) else None
+        if self._metrics[metric].is_distance:
+            return estimate_metric(rows, self._plan, self._metrics[metric].minimum)
         return paired_difference(
             rows, self._of(self._rows, metric, self._baseline), self._plan, across_seeds=across_seeds
         )
@@ -133,10 +133,10 @@ class Comparison:
                 if recipe == self._baseline or difference is None:
                     continue
                 floor = self.floors.get(metric)
-                paired = info.target == "baseline"
-                word = (
-                    distance_verdict(difference, floor) if paired else verdict(difference, floor, info.higher_is_better)
-                )
+                if info.is_distance:
+                    word = distance_verdict(difference, floor)
+                else:
+                    word = verdict(difference, floor, info.higher_is_better)
                 known = floor or Estimate(float("nan"), float("nan"), float("nan"))
                 estimate = (difference.value, difference.low, difference.high)
                 rows.append((recipe, metric, *estimate, known.value, word, known.low, known.high, difference.n))

@@ -14,9 +14,7 @@ from audioptq.score.table import COLUMNS as SCORE_COLUMNS
 from audioptq.score.table import METRICS, MetricInfo, metric_info
 
 MANIFEST_COLUMNS = ("clip_id", "seed", "path", "sha256", "status", "seconds", "batch")
-UNUSABLE = ("silent", "non_finite")
 SCORE_TYPES = {"value": "float64", "replicate": "Int64", "clip_id": object, "note": object}
-WHOLE_SET = "(the whole set)"
 
 
 @dataclass(frozen=True)
@@ -136,24 +134,3 @@ def read_manifests(manifests: Mapping[str, Sequence[str | Path]]) -> pd.DataFram
 def without_floor(frame: pd.DataFrame, inputs: ReportInputs) -> pd.DataFrame:
     """The rows of scores or manifest that enter the table: all but those of the noise floor."""
     return frame[~((frame["recipe"] == inputs.baseline) & (frame["seed"] == inputs.noise_floor_seed))]
-
-
-def excluded_clips(scores: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Names the clips that no average contains: those without usable audio and those a metric could not score.
-
-    Returns:
-        Columns `recipe`, `seed`, `clip_id` (`WHOLE_SET` for a set-level metric that has no value), `reason`, `metrics`
-        (those without a value, joined by commas).
-    """
-    rows: dict[tuple[str, int, str], tuple[str, list[str]]] = {}
-    for clip in manifest[manifest["status"].isin(UNUSABLE)].itertuples():
-        rows[clip.recipe, int(clip.seed), clip.clip_id] = (f"generated audio is {clip.status.replace('_', ' ')}", [])
-    unscored = scores[scores["value"].isna() & scores["replicate"].isna()]
-    for row in unscored.itertuples():
-        reason = row.note if isinstance(row.note, str) and row.note else "no value"
-        clip_id = WHOLE_SET if pd.isna(row.clip_id) else row.clip_id
-        rows.setdefault((row.recipe, int(row.seed), clip_id), (reason, []))[1].append(row.metric)
-    return pd.DataFrame(
-        [(*key, reason, ", ".join(dict.fromkeys(metrics))) for key, (reason, metrics) in rows.items()],
-        columns=["recipe", "seed", "clip_id", "reason", "metrics"],
-    )

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from audioptq.errors import UserError, did_you_mean
+from audioptq.report.formats import DASH, format_number, signed
 from audioptq.report.measure.aggregate import Estimate
-from audioptq.report.measure.table import DASH, format_number, signed
 from audioptq.score.table import METRICS
 
 WITHIN, OUTSIDE, NOT_COMPARABLE = "within", "outside", "not comparable"
@@ -158,7 +158,7 @@ def _estimate(row: "pd.Series[Any]", metric: str) -> Estimate | None:
 
 
 def _obstacle(metric: str, ours: Estimate | None, floor: float | None, baseline: str) -> str:
-    if METRICS[metric].target == "baseline":
+    if METRICS[metric].is_distance:
         return f"{baseline} is at no distance from itself"
     if ours is None:
         return "not measured here"

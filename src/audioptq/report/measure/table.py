@@ -1,23 +1,20 @@
-"""The table: one row per recipe, as CSV (the contract), Markdown and LaTeX."""
+"""The table: one row per recipe, as CSV (the contract), and its main numbers as JSON."""
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from audioptq.audio.manifest import UNUSABLE
 from audioptq.report.measure import times
 from audioptq.report.measure.aggregate import Plan, estimate_metric
-from audioptq.report.measure.inputs import UNUSABLE
 from audioptq.score.table import MetricInfo
 
-MAX_DECIMALS = 4
 FIRST = ("model", "recipe", "weight_bits", "act_bits", "compute")
-DASH, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 LAST = ("size_bytes", "size_ratio", *times.COLUMNS, "n_clips", "seeds")
+MAIN = ("size_ratio", "seconds_per_clip")
 
 
 @dataclass(frozen=True)
@@ -28,43 +25,6 @@ class RecipeRow:
     weight_bits: int
     act_bits: int
     compute: str
-
-
-@dataclass(frozen=True)
-class Column:
-    """How one measured column is shown: heading, unit, direction, decimals, and whether it has an interval.
-
-    `is_distance` marks distances to the baseline's own clips, `is_time` what is measured with a clock.
-    """
-
-    name: str
-    label: str
-    unit: str = ""
-    higher_is_better: bool | None = None
-    decimals: int = 2
-    interval: bool = False
-    is_distance: bool = False
-    is_time: bool = False
-
-    @property
-    def heading(self) -> str:
-        """Label, unit and the arrow that says which way is better."""
-        return f"{self.label}{f' ({self.unit})' if self.unit else ''} {self.arrow}".rstrip()
-
-    @property
-    def arrow(self) -> str:
-        """Which way is better; empty where neither is."""
-        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
-
-    @property
-    def short(self) -> str:
-        """The label up to its first bracket."""
-        return self.label.partition("(")[0].strip()
-
-    @property
-    def detail(self) -> str:
-        """What the label has in brackets, and the unit."""
-        return ", ".join([*re.findall(r"\(([^)]*)\)", self.label), *([self.unit] if self.unit else [])])
 
 
 def build_table(
@@ -119,32 +79,20 @@ def _n_clips(scores: pd.DataFrame, clips: pd.DataFrame) -> int:
     return len(scored[["seed", "clip_id"]].drop_duplicates())
 
 
-def decimals_for(table: pd.DataFrame, metric: str) -> int:
-    """Decimals that show the first two digits of a typical interval's half-width, so that no digit is pure noise."""
-    half = ((table[f"{metric}_high"] - table[f"{metric}_low"]) / 2).replace(0.0, np.nan).dropna()
-    if half.empty:
-        return 3
-    return int(np.clip(1 - math.floor(math.log10(half.median())), 0, MAX_DECIMALS))
+def main_numbers(table: pd.DataFrame, metrics: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Point estimates by recipe and column, for tools that compare runs (`dvc metrics diff`).
 
+    An empty cell has no entry, since JSON has no word for NaN.
 
-def marks(table: pd.DataFrame, column: Column) -> dict[str, str]:
-    """`best` and `second` by recipe; values that print the same share a mark. Empty with fewer than two values."""
-    values = table.set_index("recipe")[column.name].dropna().astype(float).round(column.decimals)
-    if column.higher_is_better is None or len(values) < 2:
-        return {}
-    ranked = sorted(set(values), reverse=column.higher_is_better)
-    ranks = dict(zip(ranked, ("best", "second"), strict=False))
-    return {str(recipe): ranks[value] for recipe, value in values.items() if value in ranks}
-
-
-def format_number(value: Any, decimals: int) -> str:
-    """A number with a true minus sign, or a dash for an absent one."""
-    return DASH if value is None or pd.isna(value) else signed(f"{float(value):.{decimals}f}")
-
-
-def signed(text: str) -> str:
-    """A printed number with a true minus sign in place of the hyphen."""
-    return text.replace("-", MINUS)
+    Args:
+        table: One row per recipe, as `build_table` makes it.
+        metrics: Columns to take beside the size ratio and the time per clip.
+    """
+    columns = [*metrics, *MAIN]
+    rows = table.set_index("recipe")[columns].astype(float).to_dict("index")
+    return {
+        str(recipe): {name: value for name, value in row.items() if pd.notna(value)} for recipe, row in rows.items()
+    }
 
 
 def guard_cell(value: Any) -> Any:

@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from audioptq.files.artifacts import read_parquet
 from audioptq.report.figures.draw import Drawn
-from audioptq.report.measure.caption_groups import slice_tables
+from audioptq.report.measure.caption_groups import caption_group_tables
 from audioptq.report.measure.inputs import ReportInputs, without_floor
 from audioptq.report.measure.published import reproduction_tables, sources_note, warning
 from audioptq.report.measure.results import Results
-from audioptq.report.page import details
-from audioptq.report.page import sentences as page
-from audioptq.report.page.listen import SAMPLE_RATE, Example, build_examples
+from audioptq.report.page import details, rows, sentences
+from audioptq.report.page.details import dynamic_ranges
+from audioptq.report.page.listen import SAMPLE_RATE, Example, build_examples, with_distances
 from audioptq.report.page.render import inline_svg
 
 SECTIONS = {
@@ -40,6 +39,8 @@ def table_note(inputs: ReportInputs, results: Results) -> str:
     if results.table["seconds_per_clip"].notna().any():
         has_interval = results.table["seconds_per_clip_low"].notna().any()
         parts.append(f"Time is the median over clips{', its interval of draws of batches' if has_interval else ''}.")
+    if any(dynamic_ranges(layers, inputs.recipes[recipe] or {}) for recipe, layers in results.layers.items()):
+        parts.append("A dynamic range per token is a range per clip in convolutions, whose input has no tokens.")
     return " ".join(parts)
 
 
@@ -61,22 +62,22 @@ def page_values(inputs: ReportInputs, results: Results, drawn: Mapping[str, Draw
         "title": inputs.title or f"What quantization costs {inputs.model}, and what it buys",
         "baseline": inputs.baseline,
         "percent": inputs.percent,
-        "lead": page.lead(table, inputs.model, inputs.baseline),
+        "lead": sentences.lead(table, inputs.model, inputs.baseline),
         "warning": warning(results.reproductions, inputs.baseline),
-        "cautions": page.cautions(table, metrics, inputs.noise_floor_seed),
+        "cautions": sentences.cautions(table, metrics, inputs.noise_floor_seed),
         "reproduction": _reproduction(inputs, results),
-        "findings": page.findings(table, comparisons, inputs.baseline, baseline_seconds),
+        "findings": sentences.findings(table, comparisons, inputs.baseline, baseline_seconds),
         "table_note": table_note(inputs, results),
-        "groups": page.folded(results.groups),
-        "published_lines": page.published_lines(results.published, results.groups),
+        "groups": rows.folded(results.groups),
+        "published_lines": rows.published_lines(results.published, results.groups),
         "sources": sources_note(results.published),
-        "rows": page.result_rows(table, results.groups, comparisons, results.excluded, inputs.baseline),
-        "verdicts": page.verdict_meanings(bool(results.floors)) if len(comparisons) else [],
-        "comparisons": page.comparison_rows(comparisons, metrics, columns),
-        "comparison_note": page.comparison_note(
+        "rows": rows.result_rows(table, results.groups, comparisons, results.excluded, inputs.baseline),
+        "verdicts": sentences.verdict_meanings(bool(results.floors)) if len(comparisons) else [],
+        "comparisons": rows.comparison_rows(comparisons, metrics, columns),
+        "comparison_note": sentences.comparison_note(
             metrics, results.floors, inputs.baseline, inputs.noise_floor_seed, inputs.percent
         ),
-        "slices": slice_tables(
+        "caption_groups": caption_group_tables(
             results.prompts, without_floor(results.scores, inputs), metrics, table["recipe"].tolist()
         ),
         "figures": {name: shown.get(name) for name in RESULT_FIGURES},
@@ -95,7 +96,7 @@ def page_values(inputs: ReportInputs, results: Results, drawn: Mapping[str, Draw
     }
     present = {
         "reproduction": values["reproduction"],
-        "captions": values["slices"],
+        "captions": values["caption_groups"],
         "differences": values["comparisons"],
         "size": values["figures"]["quality_against_size"],
         "listen": examples or left_out,
@@ -129,7 +130,7 @@ def _examples(inputs: ReportInputs, results: Results) -> tuple[list[Example], li
     examples, left_out = build_examples(
         inputs.listen, results.prompts, results.manifest, order, seed, inputs.max_audio_bytes
     )
-    return page.with_distances(examples, results.scores, results.metrics, seed), left_out
+    return with_distances(examples, results.scores, results.metrics, seed), left_out
 
 
 def _recipes(inputs: ReportInputs, results: Results) -> list[dict[str, Any]]:
@@ -142,7 +143,7 @@ def _recipes(inputs: ReportInputs, results: Results) -> list[dict[str, Any]]:
                 inputs.recipes[name] or {},
                 row,
                 results.sizes.get(name),
-                read_parquet(inputs.layers[name])[0] if name in inputs.layers else None,
+                results.layers.get(name),
                 scores[scores["recipe"] == name],
                 results.metrics,
             )

@@ -1,17 +1,22 @@
-"""The page's boxes of facts: each recipe's own, the run's, the model card's and other people's rows."""
+"""The page's boxes of facts: each recipe's own, the run's, the model card's and other people's rows; and which clips it plays."""
 
+import os
+import platform
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from audioptq.report.measure.table import DASH
-from audioptq.report.page.formats import bits
+from audioptq.files.artifacts import read_parquet
+from audioptq.report.formats import DASH, bits
 from audioptq.score.table import METRICS, MetricInfo
 
 N_WORST_LAYERS = 5
+PACKAGES = ("audioptq", "torch", "stable-audio-tools", "k-diffusion", "snakemake", "numpy")
 
 
 def recipe_details(
@@ -44,7 +49,7 @@ def recipe_details(
         "summary": f"{bits(row)}, {row['compute']}{mb}",
         "yaml": yaml.safe_dump({name: _plain(entry)}, sort_keys=False, allow_unicode=True, width=60).rstrip(),
         "size": size_parts(size) if size else [],
-        "layers": layer_summary(layers) if layers is not None else None,
+        "layers": layer_summary(layers, entry) if layers is not None else None,
         "scored": scored,
     }
 
@@ -62,19 +67,24 @@ def size_parts(size: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def layer_summary(layers: pd.DataFrame) -> dict[str, Any] | None:
-    """Number of layers, and the spread of their signal-to-quantization-noise ratio in dB; None when there is none."""
-    column = next((name for name in layers.columns if "sqnr" in str(name).lower()), None)
-    if column is None or not layers[column].notna().any():
+def layer_summary(layers: pd.DataFrame, entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Number of layers, and the spread of their signal-to-quantization-noise ratio in dB; None when there is none.
+
+    Args:
+        layers: The recipe's `layers.parquet`.
+        entry: The recipe's entry of the config.
+    """
+    if "sqnr_db" not in layers or not layers["sqnr_db"].notna().any():
         return None
     layers = layers[layers["quantized"].astype(bool)] if "quantized" in layers else layers
-    name = next((candidate for candidate in ("layer", "name") if candidate in layers), layers.columns[0])
-    known = layers[np.isfinite(layers[column].astype(float))].groupby(name, sort=False)[column].min().sort_values()
+    sqnr_db = layers.set_index("layer")["sqnr_db"].astype(float)
+    known = sqnr_db[np.isfinite(sqnr_db)].sort_values()
     summary = [
-        ("Quantized layers", len(layers[name].unique())),
+        ("Quantized layers", len(layers)),
         ("SQNR, median", f"{known.median():.1f} dB"),
         ("SQNR, lowest to highest", f"{known.min():.1f} to {known.max():.1f} dB"),
         *smoothing_vectors(layers),
+        *dynamic_ranges(layers, entry),
     ]
     return {
         "facts": summary,
@@ -88,6 +98,18 @@ def smoothing_vectors(layers: pd.DataFrame) -> list[tuple[str, str]]:
     if counts.empty or counts.index.max() <= 1:
         return []
     return [("Smoothing vectors", ", ".join(f"{rows} in {number} layers" for rows, number in counts.items() if rows))]
+
+
+def dynamic_ranges(layers: pd.DataFrame, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a dynamic range per token is of, where some quantized layers are convolutions, whose input has no tokens."""
+    activation = entry.get("activation") or {}
+    if "kind" not in layers or activation.get("range") != "dynamic" or activation.get("granularity") != "per_token":
+        return []
+    n_linear = int((layers["kind"] == "linear").sum())
+    n_convolutions = len(layers) - n_linear
+    if not n_convolutions:
+        return []
+    return [("Dynamic ranges", f"per token in {n_linear} linear layers, per clip in {n_convolutions} convolutions")]
 
 
 def flat_facts(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -119,3 +141,43 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def run_facts(sampler: Mapping[str, Any], dataset: str, manifests: Sequence[str | Path]) -> dict[str, Any]:
+    """Sampler, data set, words that never reached the model, machine and versions, for the page's last section.
+
+    Args:
+        sampler: The sampler's settings.
+        dataset: Its name.
+        manifests: Manifests of one recipe and seed.
+    """
+    facts: dict[str, Any] = {"data set": dataset, **{f"sampler {key}": value for key, value in sampler.items()}}
+    dropped = pd.concat([read_parquet(path, ("dropped_words",))[0]["dropped_words"] for path in manifests])
+    facts["words outside the vocabulary"] = (
+        f"{dropped.sum()} words in {(dropped > 0).sum()} of {len(dropped)} captions were dropped (manifest column dropped_words)"
+    )
+    facts["machine"] = f"{platform.machine()}, {_processor()}, {os.cpu_count()} cores"
+    facts["Python"] = platform.python_version()
+    for package in PACKAGES:
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            facts[package] = "not installed"
+    return facts
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return platform.processor() or "unknown processor"
+    names = [
+        line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+    ]
+    return names[0] if names else "unknown processor"
+
+
+def spread(prompts: str | Path, n: int) -> list[str]:
+    """Ids of `n` prompts, evenly spaced over the table."""
+    clip_ids = read_parquet(prompts, ("clip_id",))[0]["clip_id"].tolist()
+    n = min(n, len(clip_ids))
+    return [clip_ids[index * len(clip_ids) // n] for index in range(n)]

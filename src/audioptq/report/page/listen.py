@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import soundfile
 from scipy.signal import resample_poly, stft
 
 from audioptq.audio.clips import ListedClip
-from audioptq.report.measure.inputs import UNUSABLE
+from audioptq.audio.manifest import OK, UNUSABLE
+from audioptq.score.table import MetricInfo
 
 SAMPLE_RATE = 16_000
 MAX_SECONDS = 12.0
@@ -137,7 +138,7 @@ def _clips(clip_id: str, manifest: pd.DataFrame, recipes: Sequence[str], referen
             continue
         row = manifest.loc[(recipe, clip_id)]
         waves[recipe] = None if row["status"] in UNUSABLE else load_mono(ListedClip.of(row))
-        notes[recipe] = "" if row["status"] == "ok" else str(row["status"]).replace("_", " ")
+        notes[recipe] = "" if row["status"] == OK else str(row["status"]).replace("_", " ")
     if reference is not None and Path(reference.path).is_file():
         waves["reference"] = load_mono(reference)
         notes["reference"] = "not generated"
@@ -158,3 +159,21 @@ def _encode(waves: Mapping[str, np.ndarray | None], notes: Mapping[str, str]) ->
 def data_address(kind: str, content: bytes) -> str:
     """A `data:` address that holds `content`."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def with_distances(
+    examples: Sequence[Example], scores: pd.DataFrame, metrics: Mapping[str, MetricInfo], seed: int
+) -> list[Example]:
+    """The examples with each clip's own distance to the baseline's clip as a note, by the first measure that compares audio."""
+    metric = next((name for name, info in metrics.items() if info.is_distance and info.embedder is None), None)
+    if metric is None:
+        return list(examples)
+    own = scores[(scores["metric"] == metric) & (scores["seed"] == seed)].set_index(["recipe", "clip_id"])["value"]
+    info = metrics[metric]
+
+    def noted(clip: Clip, clip_id: str) -> Clip:
+        value = own.get((clip.name, clip_id))
+        known = value is not None and pd.notna(value) and not clip.note
+        return replace(clip, note=f"{info.label} {value:.2f} {info.unit}") if known else clip
+
+    return [replace(e, clips=tuple(noted(clip, e.clip_id) for clip in e.clips)) for e in examples]

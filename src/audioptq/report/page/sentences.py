@@ -1,22 +1,13 @@
-"""What the page says: findings, rows, captions and notes, as plain values for the template."""
+"""What the page says in words: what it is, what to beware of, what was found."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping
 
 import pandas as pd
 
+from audioptq.report.formats import TIMES
 from audioptq.report.measure.aggregate import Estimate
-from audioptq.report.measure.compare import BETTER, UNCLEAR, WITHIN, WORSE
-from audioptq.report.measure.inputs import WHOLE_SET
-from audioptq.report.measure.published import PublishedRow
-from audioptq.report.measure.table import TIMES, Column, format_number
-from audioptq.report.page.formats import Group, bits, shown_cells
-from audioptq.report.page.listen import Clip, Example
+from audioptq.report.measure.compare import BETTER, SIGNS, UNCLEAR, WITHIN, WORSE
 from audioptq.score.table import MetricInfo
-
-SIGNS = {WORSE: "▼", BETTER: "▲", WITHIN: "≈", UNCLEAR: "?"}
-UNDER = {"size_mb": "size_ratio", "seconds_per_clip": "speedup"}
 
 
 def lead(table: pd.DataFrame, model: str, baseline: str) -> str:
@@ -125,118 +116,14 @@ def findings(
     return boxes
 
 
-def folded(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """The column groups of the page: ratios stand in small type under the size and the time that they are made from."""
-    kept = []
-    for group in groups:
-        columns = [column for column in group.columns if column.name not in UNDER.values()]
-        names = {column.name: column for column in group.columns}
-        heads = [{"column": column, "under": names.get(UNDER.get(column.name, ""))} for column in columns]
-        kept.append({"title": group.title, "heads": heads})
-    return kept
-
-
-def result_rows(
-    table: pd.DataFrame, groups: Sequence[Group], comparisons: pd.DataFrame, excluded: pd.DataFrame, baseline: str
-) -> list[dict[str, Any]]:
-    """Rows of the main table with their cells, verdicts and numbers of excluded clips."""
-    shown = shown_cells(table, [column for group in groups for column in group.columns], baseline)
-    verdicts = comparisons.set_index(["recipe", "metric"])["verdict"].to_dict()
-    heads = [(head["column"], head is group["heads"][0]) for group in folded(groups) for head in group["heads"]]
-    rows = []
-    for record in table.to_dict("records"):
-        recipe = record["recipe"]
-        cells = []
-        for column, first in heads:
-            cell = shown[column.name][recipe]
-            word = verdicts.get((recipe, column.name), "")
-            under = cell.interval
-            if column.name in UNDER and cell.sort is not None:
-                ratio = shown[UNDER[column.name]][recipe]
-                under = f"{ratio.text}{TIMES}{f' ({ratio.interval})' if ratio.interval else ''}"
-            cells.append(
-                {**vars(cell), "interval": under, "verdict": word, "sign": SIGNS.get(word, ""), "first": first}
-            )
-        rows.append(
-            {
-                "recipe": recipe,
-                "bits": bits(record),
-                "bits_key": record["weight_bits"] * 100 + record["act_bits"],
-                "compute": record["compute"],
-                "cells": cells,
-                "n_clips": record["n_clips"],
-                "n_excluded": int(((excluded["recipe"] == recipe) & (excluded["clip_id"] != WHOLE_SET)).sum()),
-                "is_baseline": recipe == baseline,
-            }
-        )
-    return rows
-
-
-def published_lines(published: Sequence[PublishedRow], groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """Other people's rows under the main table, for those that have one of its columns."""
-    heads = [(head["column"], head is group["heads"][0]) for group in folded(groups) for head in group["heads"]]
-    return [
-        {
-            "recipe": row.recipe,
-            "mark": row.mark,
-            "cells": [{"text": row.text(column.name), "first": first} for column, first in heads],
-        }
-        for row in published
-        if any(column.name in row.values for column, _ in heads)
-    ]
-
-
-def comparison_rows(
-    comparisons: pd.DataFrame, metrics: Mapping[str, MetricInfo], columns: Mapping[str, Column]
-) -> list[dict[str, Any]]:
-    """Rows of the table of differences, as text and as keys to sort by."""
-    rows = []
-    for row in comparisons.to_dict("records"):
-        decimals = columns[row["metric"]].decimals + 1
-        low, high = (format_number(row[end], decimals) for end in ("low", "high"))
-        rows.append(
-            {
-                "recipe": row["recipe"],
-                "metric": metrics[row["metric"]].label,
-                "difference": format_number(row["difference"], decimals),
-                "difference_key": row["difference"],
-                "interval": f"{low} to {high}",
-                "floor": format_number(row["noise_floor"], decimals),
-                "floor_key": "" if pd.isna(row["noise_floor"]) else row["noise_floor"],
-                "verdict": row["verdict"],
-                "sign": SIGNS[row["verdict"]],
-                "n_pairs": row["n_pairs"],
-            }
-        )
-    return rows
-
-
 def comparison_note(
     metrics: Mapping[str, MetricInfo], floors: Mapping[str, Estimate], baseline: str, seed: int | None, percent: str
 ) -> str:
     """How the differences are made and what the band means."""
     text = f"Each recipe minus {baseline}, clip by clip with the same prompt and noise, with its {percent} interval."
-    distances = [info.label for info in metrics.values() if info.target == "baseline"]
+    distances = [info.label for info in metrics.values() if info.is_distance]
     if distances:
-        text += f" For {', '.join(distances)}: the distance to {baseline}'s own clip."
+        text += f" For {', '.join(distances)}: the distance to {baseline}'s own clips."
     if floors:
         text += f" The shaded band is the noise floor: how far {baseline} with seed {seed} lies from {baseline} itself."
     return text
-
-
-def with_distances(
-    examples: Sequence[Example], scores: pd.DataFrame, metrics: Mapping[str, MetricInfo], seed: int
-) -> list[Example]:
-    """The examples with each clip's own distance to the baseline's clip as a note, by the first such measure."""
-    metric = next((name for name, info in metrics.items() if info.target == "baseline"), None)
-    if metric is None:
-        return list(examples)
-    own = scores[(scores["metric"] == metric) & (scores["seed"] == seed)].set_index(["recipe", "clip_id"])["value"]
-    info = metrics[metric]
-
-    def noted(clip: Clip, clip_id: str) -> Clip:
-        value = own.get((clip.name, clip_id))
-        known = value is not None and pd.notna(value) and not clip.note
-        return replace(clip, note=f"{info.label} {value:.2f} {info.unit}") if known else clip
-
-    return [replace(e, clips=tuple(noted(clip, e.clip_id) for clip in e.clips)) for e in examples]

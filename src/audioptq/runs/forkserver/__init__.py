@@ -6,6 +6,7 @@ server the client becomes the process that there would be without it. A job that
 """
 
 import os
+import secrets
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 
 CLIENT = Path(__file__).with_name("client.py")
 SERVER = f"{__name__}.server"
+# What Snakemake puts before a script's first line imports these.
+SNAKEMAKE_MODULES = ("snakemake.iocontainers", "snakemake.logging", "snakemake.script")
 
 
 def can_fork() -> bool:
@@ -23,6 +26,11 @@ def can_fork() -> bool:
     except (AttributeError, OSError):  # another system, or a kernel before 5.3
         return False
     return sys.platform == "linux"
+
+
+def new_address() -> str:
+    """A name for the server of this process that no other run has."""
+    return f"audioptq-{os.getpid()}-{secrets.token_hex(8)}"
 
 
 def prefix(address: str) -> str:

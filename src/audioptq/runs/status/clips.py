@@ -1,7 +1,6 @@
 """Clips, rate and failures of one recipe and seed, from the manifests of its shards and the records of its batches."""
 
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from audioptq.audio.manifest import USABLE
 from audioptq.files.artifacts import METADATA_KEY, digest
 
-USABLE = ("ok", "clipped")
 # Without a batch for longer than both, a set rests: nothing is predicted for it. A job takes tens of seconds to start.
 PAUSE_SECONDS = 60.0
 PAUSE_BATCHES = 5
@@ -58,59 +57,63 @@ class ClipSet:
 def read_clip_set(folder: Path, quantized: Path, total: int | None) -> ClipSet:
     """Counts the clips of finished shards and, in the other shards, of finished batches.
 
-    What was made by an earlier recipe of the same name is not counted. Damaged files are not either: the workflow makes
-    them anew.
+    What was made by an earlier recipe of the same name is not counted, nor are damaged files: the workflow makes them anew.
 
     Args:
         folder: `generate/{model}/{recipe}/seed{seed}`.
         quantized: `quantize/{model}/{recipe}`.
         total: Number of prompts.
     """
-    recipe_config = _read(quantized / "layers.parquet")[1].get("recipe")
-    current = digest(recipe_config) if recipe_config else None
+    recipe = read_table(quantized / "layers.parquet")[1].get("recipe")
+    current = digest(recipe) if recipe else None
     statuses: Counter[str] = Counter()
     finished = set()
     for path in folder.glob("shard-*.parquet"):
-        table, metadata = _read(path, "status")
-        if table and current in (None, metadata.get("made_from", {}).get("recipe")):
-            statuses.update(_counts(table))
+        found, metadata = read_table(path, "status")
+        made_from = metadata.get("made_from")
+        if found and current in (None, made_from.get("recipe") if isinstance(made_from, dict) else None):
+            statuses.update(_counts(found))
             finished.add(path.stem)
     rate = None
     if total is None or statuses.total() < total:
         weights_time = _mtime(quantized / "weights.safetensors")
-        records = [record for record in _records(folder / "clips") if record[0] >= weights_time]
-        for _, path in records:
+        batches = sorted((_mtime(path), path) for path in folder.glob("clips/[!.]*-batch-*.parquet"))
+        batches = [batch for batch in batches if batch[0] >= weights_time]
+        for _, path in batches:
             if path.name.partition("-batch-")[0] not in finished:
-                statuses.update(_counts(_read(path, "status")[0]))
-        rate = recent_rate(records[-N_RECENT:])
+                statuses.update(_counts(read_table(path, "status")[0]))
+        rate = recent_rate(batches[-N_RECENT:])
     failures = Counter({kind: count for kind, count in statuses.items() if kind not in USABLE})
-    model, recipe, seed = folder.parts[-3:]
-    return ClipSet(model, recipe, int(seed.removeprefix("seed")), statuses.total(), total, rate, failures)
+    model, name, seed = folder.parts[-3:]
+    return ClipSet(model, name, int(seed.removeprefix("seed")), statuses.total(), total, rate, failures)
 
 
-def recent_rate(records: Sequence[tuple[float, Path]]) -> float | None:
+def recent_rate(batches: Sequence[tuple[float, Path]]) -> float | None:
     """Clips per second from the times at which batches ended, back to the last pause; None if there is one now."""
-    table = _read(records[-1][1], "seconds")[0] if records else None
-    seconds = table["seconds"].to_pylist() if table else []
+    table = read_table(batches[-1][1], "seconds")[0] if batches else None
+    seconds = [value for value in table["seconds"].to_pylist() if isinstance(value, float)] if table else []
+    times = [ended for ended, _ in batches]
     pause = max(PAUSE_SECONDS, PAUSE_BATCHES * sum(seconds))
-    if not seconds or time.time() - records[-1][0] > pause:
+    if not seconds or time.time() - times[-1] > pause:
         return None
-    first = len(records) - 1
-    while first > 0 and records[first][0] - records[first - 1][0] <= pause:
-        first -= 1
-    elapsed = records[-1][0] - records[first][0]
+    first = max((i for i in range(1, len(times)) if times[i] - times[i - 1] > pause), default=0)
+    elapsed = times[-1] - times[first]
     if elapsed <= 0:  # a single batch: its own time
         return len(seconds) / max(sum(seconds), 1e-9)
-    return sum(_n_rows(path) for _, path in records[first + 1 :]) / elapsed
+    tables = [read_table(path)[0] for _, path in batches[first + 1 :]]
+    return sum(table.num_rows for table in tables if table) / elapsed
 
 
-def _records(folder: Path) -> list[tuple[float, Path]]:
-    """Batch records in the order they were written, with the time; a folder may hold many thousands of clips beside them."""
+def read_table(path: Path, *columns: str) -> tuple[pa.Table | None, dict[str, Any]]:
+    """Columns and metadata of a table, without pandas, which takes six times as long; nothing of one that is damaged or gone."""
     try:
-        names = [name for name in os.listdir(folder) if "-batch-" in name and name.endswith(".parquet")]
-    except OSError:
-        return []
-    return sorted((_mtime(folder / name), folder / name) for name in names if not name.startswith("."))
+        with pq.ParquetFile(path) as file:
+            metadata = json.loads((file.metadata.metadata or {}).get(METADATA_KEY.encode(), b"{}"))
+            table = file.read(columns=list(columns), use_threads=False)
+    except (OSError, ValueError, pa.ArrowException):
+        return None, {}
+    has_all = set(columns) <= set(table.column_names)
+    return (table if has_all else None), (metadata if isinstance(metadata, dict) else {})
 
 
 def _mtime(path: Path) -> float:
@@ -122,22 +125,4 @@ def _mtime(path: Path) -> float:
 
 def _counts(table: pa.Table | None) -> Counter[str]:
     counted = table["status"].value_counts().to_pylist() if table else []
-    return Counter({entry["values"]: entry["counts"] for entry in counted})
-
-
-def _n_rows(path: Path) -> int:
-    try:
-        return int(pq.read_metadata(path).num_rows)
-    except (OSError, pa.ArrowException):
-        return 0
-
-
-def _read(path: Path, *columns: str) -> tuple[pa.Table | None, dict[str, Any]]:
-    """Columns and metadata of a table, without pandas, which takes six times as long; nothing of one that is damaged or gone."""
-    try:
-        with pq.ParquetFile(path) as file:
-            encoded = (file.metadata.metadata or {}).get(METADATA_KEY.encode(), b"{}")
-            table = file.read(columns=list(columns), use_threads=False)
-            return (table if set(columns) <= set(table.column_names) else None), json.loads(encoded)
-    except (OSError, ValueError, pa.ArrowException):
-        return None, {}
+    return Counter({str(entry["values"]): entry["counts"] for entry in counted})

@@ -11,8 +11,8 @@ MAX_JOBS = 10
 
 def as_table(status: RunStatus) -> Iterator[str]:
     """Aligned columns."""
-    rows = [HEADER, *([clips.model, clips.recipe, _seed(clips), *_numbers(clips)] for clips in status.sets)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    rows = [HEADER, *(_cells(clips) for clips in status.sets)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     yield from _rest(status)
@@ -21,19 +21,17 @@ def as_table(status: RunStatus) -> Iterator[str]:
 def as_lines(status: RunStatus) -> Iterator[str]:
     """A line per set."""
     for clips in status.sets:
-        done, rate, left, failures = _numbers(clips)
-        words = [f"{done} clips", *([rate, f"{left} left"] if clips.seconds_left else [left]), failures]
-        yield f"{clips.model} {clips.recipe} seed {_seed(clips)}: " + ", ".join(word for word in words if word)
+        model, recipe, seed, done, rate, left, failures = _cells(clips)
+        words = [f"{done} clips", rate, f"{left} left" if clips.seconds_left else left, failures]
+        yield f"{model} {recipe} seed {seed}: " + ", ".join(word for word in words if word)
     yield from _rest(status)
 
 
 def _rest(status: RunStatus) -> Iterator[str]:
     """The whole run, and what failed."""
-    rate = sum(clips.rate or 0 for clips in status.sets)
-    left = sum(clips.left for clips in status.sets)
-    yield f"all: {sum(clips.done for clips in status.sets)} clips done, {left} to do" + (
-        f", {rate:.2f} clips/s, {duration(left / rate)} left" if rate and left else ""
-    )
+    rate, left = sum(clips.rate or 0 for clips in status.sets), sum(clips.left for clips in status.sets)
+    ends = f", {rate:.2f} clips/s, {duration(left / rate)} left" if rate and left else ""
+    yield f"all: {sum(clips.done for clips in status.sets)} clips done, {left} to do{ends}"
     if status.jobs:
         yield "jobs: {} of {} done in the newest run of snakemake".format(*status.jobs)
     for job in status.failed[:MAX_JOBS]:
@@ -42,19 +40,14 @@ def _rest(status: RunStatus) -> Iterator[str]:
         yield f"and {len(status.failed) - MAX_JOBS} more failed jobs"
 
 
-def _numbers(clips: ClipSet) -> tuple[str, str, str, str]:
-    """Clips, rate, time left and failures; empty where there is nothing to say."""
-    done = f"{clips.done}/{'?' if clips.total is None else clips.total}"
+def _cells(clips: ClipSet) -> tuple[str, ...]:
+    """Of `HEADER`; empty where there is nothing to say."""
     rate = f"{clips.rate:.2f} clips/s" if clips.rate and clips.left else ""
-    if clips.seconds_left:
-        left = duration(clips.seconds_left)
-    else:
-        left = "finished" if clips.done and not clips.left else "waiting"
-    return done, rate, left, ", ".join(f"{count} {kind}" for kind, count in sorted(clips.failures.items()))
-
-
-def _seed(clips: ClipSet) -> str:
-    return "-" if clips.seed is None else str(clips.seed)
+    left = "finished" if clips.done and not clips.left else "waiting"
+    left = duration(clips.seconds_left) if clips.seconds_left else left
+    failures = ", ".join(f"{count} {kind}" for kind, count in sorted(clips.failures.items()))
+    seed, total = "-" if clips.seed is None else str(clips.seed), "?" if clips.total is None else clips.total
+    return clips.model, clips.recipe, seed, f"{clips.done}/{total}", rate, left, failures
 
 
 def duration(seconds: float) -> str:
@@ -64,6 +57,5 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if minutes < 60:
         return f"{minutes} min"
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+    days, hours = divmod(minutes // 60, 24)
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes % 60} min"

@@ -1,4 +1,4 @@
-"""Fréchet distance between the embedding windows of generated and reference audio, with bootstrap replicates."""
+"""Fréchet distance between the embedding windows of generated and of other audio, with bootstrap replicates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from audioptq.audio.manifest import source_of
-from audioptq.score.bootstrap import cluster_ids, resample_counts
+from audioptq.audio.manifest import failed_clips
+from audioptq.score.bootstrap import cluster_ids, draw_counts
 from audioptq.score.embeddings import STATISTICS, Embeddings
 from audioptq.score.frechet.bootstrap_exact import ClipMoments, frechet_replicates, gaussian_distance, is_cheap
 from audioptq.score.frechet.bootstrap_linear import linearised_replicates
 from audioptq.score.frechet.windows import FloatArray, Gaussian, WindowSet
 from audioptq.score.inputs import ScoreInputs, embedding_pair
-from audioptq.score.table import set_table
-from audioptq.score.usable import damaged, failed_clips, merge_notes
+from audioptq.score.table import metric_info, set_table
+from audioptq.score.usable import damaged, merge_notes
 
 WINDOWS = ("windows", "window_row")
 TENSORS = {"generated": (WINDOWS,), "target": (WINDOWS, STATISTICS)}
@@ -64,7 +64,7 @@ def distance_of(target: Gaussian, generated: Gaussian) -> float:
 
 @dataclass(frozen=True)
 class Reference:
-    """What the clips are compared with: windows of reference clips, or published statistics, which have no clips.
+    """What the clips are compared with: windows of reference or other clips, or published statistics, which have no clips.
 
     Attributes:
         fit: Its Gaussian; None where it has fewer than 2 windows.
@@ -81,9 +81,13 @@ class Reference:
         """Takes the references out of an embedding file, one that several captions share only once."""
         if not target.has_clips:
             return cls(Gaussian.of_statistics(target), None, [])
-        references = _one_clip_per_cluster(clip_ids, clusters, target)
-        windows = WindowSet.of(target, references)
-        return cls(windows.gaussian() if len(windows) > 1 else None, windows, references)
+        return cls.of_clips(target, _one_clip_per_cluster(clip_ids, clusters, target))
+
+    @classmethod
+    def of_clips(cls, target: Embeddings, clip_ids: list[str]) -> "Reference":
+        """Takes these clips out of an embedding file."""
+        windows = WindowSet.of(target, clip_ids)
+        return cls(windows.gaussian() if len(windows) > 1 else None, windows, clip_ids)
 
     @property
     def dim(self) -> int | None:
@@ -107,13 +111,20 @@ def score(metric: str, inputs: ScoreInputs) -> tuple[pd.DataFrame, dict[str, Any
     A reference shared by several captions is in the reference set once. In a replicate, clips and references are drawn
     together: a cluster (a reference with all its captions) brings its windows to both sides. Published statistics are
     not drawn: then the interval covers the choice of clips alone.
+
+    Full precision's clips are those of the same prompts: a clip that either side lacks is in neither set, and both sides
+    of a clip are drawn together.
     """
     generated, target = embedding_pair(inputs)
-    notes = merge_notes(("", failed_clips(inputs.manifest, source_of(inputs.manifest))), ("", generated.excluded))
+    is_paired = metric_info(metric).is_distance
+    notes = merge_notes(
+        ("", failed_clips(inputs.manifest)), ("", generated.excluded), ("fp32", target.excluded if is_paired else {})
+    )
     clip_ids = inputs.prompts["clip_id"].tolist()
     clusters = cluster_ids(inputs.prompts)
     kept = [clip_id for clip_id in clip_ids if clip_id not in notes]
-    clips, reference = WindowSet.of(generated, kept), Reference.of(target, clip_ids, clusters)
+    clips = WindowSet.of(generated, kept)
+    reference = Reference.of_clips(target, kept) if is_paired else Reference.of(target, clip_ids, clusters)
     settings = {"n_windows": len(clips), **reference.settings(), "bootstrap": None}
     if len(clips) < 2 or reference.fit is None:
         return set_table(metric, estimate=np.nan, replicates=[], notes=notes, absent=TOO_FEW), settings
@@ -123,11 +134,15 @@ def score(metric: str, inputs: ScoreInputs) -> tuple[pd.DataFrame, dict[str, Any
         )
     fits = reference.fit, clips.gaussian()
     estimate, replicates = distance_of(*fits), np.zeros(0)
-    if inputs.n_replicates:
-        counts = resample_counts(clusters, inputs.n_replicates, inputs.seed).astype(np.float64)
+    if is_paired and clips.equals(reference.windows):
+        # Exactly 0 however the clips are drawn, which the rounding of eigenvalues would miss.
+        estimate, replicates = 0.0, np.zeros(inputs.n_replicates)
+    elif inputs.n_replicates:
+        counts = draw_counts(clusters, inputs.n_replicates, inputs.seed).astype(np.float64)
         column = {clip_id: index for index, clip_id in enumerate(clip_ids)}
         drawn = [counts[:, [column[clip_id] for clip_id in ids]] for ids in (reference.clip_ids, kept)]
-        cheap = is_cheap(len(clip_ids) + len(reference.clip_ids), clips.dim, inputs.n_replicates)
+        n_references = len(clip_ids) if is_paired else len(reference.clip_ids)
+        cheap = is_cheap(len(clip_ids) + n_references, clips.dim, inputs.n_replicates)
         settings["bootstrap"] = "refitted" if cheap else "linearised"
         replicates = (
             _refitted(reference, fits[0], clips, *drawn)

@@ -93,6 +93,12 @@ class WindowSet:
         """Dimension of a window."""
         return int(self.windows.shape[1])
 
+    def equals(self, other: "WindowSet | None") -> bool:
+        """Whether both hold the same windows of the same clips, to the bit and in one order."""
+        return (
+            other is not None and np.array_equal(self.clip, other.clip) and np.array_equal(self.windows, other.windows)
+        )
+
     def counts(self) -> FloatArray:
         """Windows of each clip, `[clips]`."""
         return np.bincount(self.clip[self.clip >= 0], minlength=self.n_clips).astype(np.float64)

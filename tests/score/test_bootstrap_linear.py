@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from audioptq.score.bootstrap import resample_counts, set_interval
+from audioptq.score.bootstrap import draw_counts, set_interval
 from audioptq.score.frechet.bootstrap_exact import ClipMoments, frechet_replicates
 from audioptq.score.frechet.bootstrap_linear import Drawn, Transport, influences, linearised_replicates
 from audioptq.score.frechet.frechet import distance_of, frechet_distance
@@ -77,7 +77,7 @@ def test_the_transport_carries_one_covariance_to_the_other() -> None:
 def both_ways(sides: Sides, captions: int, n_replicates: int = 400) -> tuple[float, np.ndarray, np.ndarray]:
     """Estimate, linearised and refitted replicates of clusters: a reference with its captions."""
     clusters = [f"r{clip // captions}" for clip in range(sides[1].n_clips)]
-    counts = resample_counts(clusters, n_replicates, seed=0).astype(float)
+    counts = draw_counts(clusters, n_replicates, seed=0).astype(float)
     fits = sides[0].gaussian(), sides[1].gaussian()
     drawn = {"target_counts": counts[:, ::captions], "generated_counts": counts}
     estimate = distance_of(*fits)
@@ -128,7 +128,7 @@ def test_rank_deficient_sets_have_finite_replicates() -> None:
 
 def test_a_fixed_reference_is_not_drawn() -> None:
     sides = two_sides(8, 20, 1, 4)
-    counts = resample_counts([str(clip) for clip in range(20)], 50, seed=0).astype(float)
+    counts = draw_counts([str(clip) for clip in range(20)], 50, seed=0).astype(float)
     fits = sides[0].gaussian(), sides[1].gaussian()
     none = np.zeros((50, 0))
     linear = linearised_replicates(
