@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from audioptq.errors import UserError
-from audioptq.score.bootstrap import resample_counts as draw_counts
+from audioptq.score.bootstrap import draw_counts
 from audioptq.score.verdict import (
     BETTER,
     DIFFERENT,

@@ -232,10 +232,10 @@ def clips_needed(difference: Difference, margin: float, level: float = LEVEL, po
     """Clips with which the tests would decide, at that power.
 
     First, n = ((z1 + z2) s / margin)^2 clusters: so many show equivalence if there is no difference, and a loss if it is twice the
-    margin. s is the upper 90 % limit of the paired standard deviation: that of few clips is an estimate itself, and of differences with
-    long tails often too small (Browne 1995, "On the use of a pilot sample for sample size determination", took 80 %). The observed
-    difference is left out: of few clips it says little. If there are as many clips already, the true difference lies near the margin, and
-    the observed one is what there is to plan with: n = ((z1 + z3) s / (its distance to the margin))^2.
+    margin. s is the upper 90 % limit of the paired standard deviation: that of few clips is an estimate itself, and of differences
+    with long tails often too small (Browne 1995, "On the use of a pilot sample for sample size determination", took 80 %). The
+    observed difference is left out: of few clips it says little. If there are as many clips already, the true difference lies near
+    the margin, and the observed one is what there is to plan with: n = ((z1 + z3) s / (its distance to the margin))^2.
 
     Returns:
         Clips, more than there are; None if that would be more than a hundred times those, or nothing is known of the spread.
