@@ -29,24 +29,53 @@ def test_gain_leaves_mcd_at_zero_and_is_the_lsd(gain_db: float) -> None:
     assert lsd_db(**pair) == pytest.approx(abs(gain_db), rel=1e-4)
 
 
-def test_first_cepstrum_tilt_has_its_analytic_value() -> None:
-    # x_m = a cos(pi (m + 1/2) / M) changes C_1 by a sqrt(M / 2) and nothing else: MCD = a / (2 sqrt 2).
-    tilt = 6.0 * np.cos(np.pi * (np.arange(SETTINGS.n_mels) + 0.5) / SETTINGS.n_mels)
-    cepstra = mel_cepstra(tilt, SETTINGS.n_cepstra)
-    np.testing.assert_allclose(cepstra[1:], 0, atol=1e-12)
-    assert np.linalg.norm(cepstra) / (2 * np.sqrt(SETTINGS.n_mels)) == pytest.approx(6.0 / (2 * np.sqrt(2)), rel=1e-12)
+def mel_levels_db(levels_db: np.ndarray) -> ClipPair:
+    """A pair of clips of one frame whose mel bands have these levels, `[2, n_mels]`, in place of what their audio has."""
+    pair = ClipPair(target=noise(0, SETTINGS.window), generated=noise(1, SETTINGS.window), settings=SETTINGS)
+    cepstra = (mel_cepstra(levels[None, None], SETTINGS.n_cepstra) for levels in levels_db)
+    pair.__dict__["cepstra"] = tuple(cepstra)  # what the cached property would hold
+    return pair
 
 
-def test_constant_is_that_of_natural_log_cepstra() -> None:
-    # Independent derivation: c_d of ln magnitude with ln|X| = c_0 + 2 sum c_d cos, MCD = 10 / ln 10 sqrt(2 sum dc^2).
-    n_mels = SETTINGS.n_mels
-    log_magnitudes = np.random.default_rng(4).standard_normal((2, n_mels))
-    basis = np.cos(np.pi * np.arange(1, 14)[:, None] * (np.arange(n_mels) + 0.5) / n_mels) / n_mels
-    change = basis @ (log_magnitudes[0] - log_magnitudes[1])
-    expected = 10 / np.log(10) * np.sqrt(2 * np.sum(change**2))
-    power_db = 20 / np.log(10) * log_magnitudes
-    ours = mel_cepstra(power_db, 13)
-    assert np.linalg.norm(ours[0] - ours[1]) / (2 * np.sqrt(n_mels)) == pytest.approx(expected, rel=1e-12)
+def smooth_levels(seed: int) -> np.ndarray:
+    """Levels in dB over the mel bands made of cosines 1 to 13 alone, which the cepstra keep whole."""
+    amplitudes = np.random.default_rng(seed).normal(0, 4, 13)
+    position = np.pi * (np.arange(SETTINGS.n_mels) + 0.5) / SETTINGS.n_mels
+    return amplitudes @ np.cos(np.arange(1, 14)[:, None] * position)
+
+
+@pytest.mark.parametrize("metric", ["mcd_db", "mcd_dtw_db"])
+def test_it_is_the_rms_difference_in_level(metric) -> None:
+    # Of spectra that differ by what the cepstra keep, MCD is the root of the mean square over the bands, in dB; a change of
+    # all levels alike is c_0, which does not count.
+    levels = np.stack([smooth_levels(1), smooth_levels(2)])
+    expected = np.sqrt(np.mean((levels[0] - levels[1]) ** 2))
+    value, _ = DISTANCES[metric](mel_levels_db(levels + np.array([[0.0], [7.0]])))
+    assert value == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_tilt_has_its_analytic_value() -> None:
+    # 6 dB cos(w): the RMS over w is 6 / sqrt(2) = 4.2426, and so is SPTK's distance of mcep.
+    position = np.pi * (np.arange(SETTINGS.n_mels) + 0.5) / SETTINGS.n_mels
+    value, _ = DISTANCES["mcd_db"](mel_levels_db(np.stack([0 * position, 6.0 * np.cos(position)])))
+    assert value == pytest.approx(6.0 / np.sqrt(2), rel=1e-12)
+
+
+def test_constant_is_that_of_an_independent_cepstrum() -> None:
+    # c_d of ln|X(w)| = c_0 + sum c_d cos(d w) by their integral, (2 / pi) int ln|X| cos(d w) dw, on a grid of its own that is
+    # twenty times as fine as the bands; then the published formula, 10 / ln 10 sqrt(2 sum dc^2).
+    fine = np.pi * (np.arange(20 * SETTINGS.n_mels) + 0.5) / (20 * SETTINGS.n_mels)
+    coarse = np.pi * (np.arange(SETTINGS.n_mels) + 0.5) / SETTINGS.n_mels
+
+    def spectra(place: np.ndarray) -> np.ndarray:
+        """Natural logarithms of two magnitudes, resonances at 0.3 pi and 0.6 pi."""
+        return np.stack([np.exp(-8 * (place - peak * np.pi) ** 2) for peak in (0.3, 0.6)])
+
+    orders = np.arange(1, SETTINGS.n_cepstra + 1)[:, None]
+    cepstra = 2 * np.mean(spectra(fine)[:, None] * np.cos(orders * fine), axis=2)
+    expected = 10 / np.log(10) * np.sqrt(2 * np.sum((cepstra[0] - cepstra[1]) ** 2))
+    value, _ = DISTANCES["mcd_db"](mel_levels_db(20 / np.log(10) * spectra(coarse)))
+    assert value == pytest.approx(expected, rel=1e-3)  # the bands' grid against the fine one
 
 
 def test_tilted_audio_has_about_the_analytic_value() -> None:
@@ -56,7 +85,16 @@ def test_tilted_audio_has_about_the_analytic_value() -> None:
     position = np.array([_hz_to_mel(value) for value in hz]) / _hz_to_mel(8000)
     gain = 10 ** (6.0 * np.cos(np.pi * position) / 20)
     tilted = np.fft.irfft(np.fft.rfft(audio) * gain, n=16000)
-    assert mcd_db(target=audio, generated=tilted, settings=SETTINGS) == pytest.approx(6.0 / (2 * np.sqrt(2)), rel=0.05)
+    assert mcd_db(target=audio, generated=tilted, settings=SETTINGS) == pytest.approx(6.0 / np.sqrt(2), rel=0.05)
+
+
+def test_it_lies_on_the_scale_of_lsd() -> None:
+    # The same smooth filter seen by both measures: LSD over linear frequency, MCD over mel, hence only about.
+    audio = noise(5, 16000)
+    hz = np.fft.rfftfreq(16000, 1 / 16000)
+    gain = 10 ** (6.0 * np.cos(2 * np.pi * hz / 8000) / 20)
+    pair = {"target": audio, "generated": np.fft.irfft(np.fft.rfft(audio) * gain, n=16000), "settings": SETTINGS}
+    assert 0.6 < mcd_db(**pair) / lsd_db(**pair) < 1.4
 
 
 @pytest.mark.parametrize("metric", METRICS)
