@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from audioptq.errors import UserError
-from audioptq.fetch.weights import COLUMNS, HubPlace, weights_entries
+from audioptq.fetch.weights import COLUMNS, HubPlace, PackagePlace, weights_entries
 
 TABLE = Path(__file__).parents[2] / "workflow/weights.tsv"
 GOOD = {
@@ -40,7 +40,7 @@ def test_the_table_that_ships_is_sound():
     assert entries["vggish"].sha256.startswith("10086976")  # the first digits are in torch hub's file name
     for entry in entries.values():
         assert entry.page.startswith("https://")
-        assert entry.url.startswith(("https://", "hf://"))
+        assert entry.url.startswith(("https://", "hf://", "package:"))
     pinned = [entry.hub for entry in entries.values() if entry.file.startswith(("t5-base/", "roberta-base/"))]
     assert all(place and len(place.revision) == 40 for place in pinned)
 
@@ -58,13 +58,16 @@ def test_the_page_names_every_row_with_its_licence_and_digest():
 
 def test_a_row_is_read_as_it_is_written(tmp_path):
     hub = GOOD | {"name": "hub", "file": "a.json", "url": "hf://acme/nets/sub/a.json@v1.0", "bytes": ""}
-    entries = weights_entries(write_table(tmp_path / "w.tsv", GOOD, hub))
-    assert list(entries) == ["net", "hub"]
+    inside = GOOD | {"name": "inside", "file": "b.zip", "url": "package:acme-nets==1.2/acme/net.zip"}
+    entries = weights_entries(write_table(tmp_path / "w.tsv", GOOD, hub, inside))
+    assert list(entries) == ["net", "hub", "inside"]
     assert entries["net"].bytes == 12
     assert entries["net"].hub is None
     assert entries["net"].path("/w") == Path("/w/nets/net.pt")
     assert entries["hub"].bytes is None
     assert entries["hub"].hub == HubPlace("acme/nets", "sub/a.json", "v1.0")
+    assert entries["hub"].package is None
+    assert entries["inside"].package == PackagePlace("acme-nets", "1.2", "acme/net.zip")
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,11 @@
 """Reads the weights that OpenL3 publishes: Keras' HDF5, gzipped."""
 
-import gzip
-import io
-import zlib
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from audioptq.embed.keras_file import read_keras_layers
 from audioptq.embed.openl3_network import CHANNELS, convolution_name
 from audioptq.embed.torch_file import not_of
 
@@ -21,21 +18,12 @@ WHAT = "OpenL3's audio weights (openl3_audio_mel256_env-v0_4_0.h5.gz)"
 def read_keras_weights(path: str | Path) -> dict[str, Tensor]:
     """Reads `openl3_audio_*.h5.gz`, or the same unpacked, under the names of `OpenL3Network`.
 
-    Layers are taken in the file's order, as Keras' own `load_weights` does: their numbers differ between versions of Keras.
     Kernels turn from `[height, width, in, out]` to `[out, in, height, width]`.
 
     Raises:
         DamagedArtifactError: If the file is damaged or has other layers.
     """
-    import h5py
-
-    try:
-        content = Path(path).read_bytes()
-        unpacked = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-        with h5py.File(io.BytesIO(unpacked), "r") as file:
-            layers = [layer for layer in _layers(file) if layer]
-    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zlib.error) as error:
-        raise not_of(path, WHAT, str(error)) from error
+    layers = read_keras_layers(path, WHAT)
     tensors: dict[str, Tensor] = {}
     expected = [pair for index in range(1, len(CHANNELS)) for pair in _expected(index)]
     found = [set(layer) for layer in layers]
@@ -52,15 +40,3 @@ def read_keras_weights(path: str | Path) -> dict[str, Tensor]:
 
 def _expected(index: int) -> list[tuple[str, dict[str, str]]]:
     return [(f"batch_normalization_{index}", NORMALISATION), (convolution_name(index), CONVOLUTION)]
-
-
-def _layers(file: Any) -> list[dict[str, Any]]:
-    """For each layer in order, its arrays by their last name (`kernel` of `conv2d_1/kernel:0`)."""
-    group = file if "layer_names" in file.attrs else file["model_weights"]
-    layers = [group[name] for name in group.attrs["layer_names"]]
-    return [{_last_name(name): layer[name][()] for name in layer.attrs["weight_names"]} for layer in layers]
-
-
-def _last_name(name: str | bytes) -> str:
-    text = name.decode() if isinstance(name, bytes) else name
-    return text.rsplit("/", 1)[-1].split(":")[0]

@@ -6,7 +6,7 @@ where the published code would leave it out. `use_pca=False, use_activation=Fals
 no rectifier after the last layer (frechet-audio-distance 0.3.4, fad.py: `list(self.model.embeddings.children())[:-1]`).
 
 Hershey et al., CNN architectures for large-scale audio classification, ICASSP 2017. Network and order of the features:
-harritaylor/torchvggish; frontend: tensorflow/models, audioset/vggish/mel_features.py and vggish_params.py.
+harritaylor/torchvggish; frontend: audioset_mel.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from audioptq.embed.audioset_mel import EXAMPLE_FRAMES, EXAMPLE_SAMPLES, N_MELS, SAMPLE_RATE_HZ, log_mel_frames
 from audioptq.embed.base import Clip
 from audioptq.embed.prepare import Audio, mono, resample_kaiser_best
 from audioptq.embed.self_test import check_audio, check_silence
@@ -25,12 +25,7 @@ from audioptq.embed.torch_file import fill_network, read_torch_file
 
 METRICS = {"fad_vggish": {"statistic": "fad", "label": "FAD (VGGish)"}}
 WEIGHTS = {"vggish": ["vggish"]}
-SAMPLE_RATE_HZ = 16000
-WINDOW_LENGTH, HOP_LENGTH, N_FFT = 400, 160, 512
-N_MELS, LOWEST_HZ, HIGHEST_HZ = 64, 125.0, 7500.0
 LOG_OFFSET = 0.01
-EXAMPLE_FRAMES = 96
-EXAMPLE_SAMPLES = (EXAMPLE_FRAMES - 1) * HOP_LENGTH + WINDOW_LENGTH  # 15600
 EMBEDDING_DIM = 128
 CHUNK_EXAMPLES = 32
 CHANNELS = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool")
@@ -96,27 +91,9 @@ def log_mel_examples(samples: Audio) -> Audio:
 
     Frames are not centred: the first begins with the first sample.
     """
-    padded = np.pad(samples, (0, max(0, EXAMPLE_SAMPLES - len(samples)))).astype(np.float64)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_LENGTH)[::HOP_LENGTH]
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW_LENGTH) / WINDOW_LENGTH)
-    log_mel = np.log(np.abs(np.fft.rfft(frames * hann, N_FFT)) @ mel_matrix() + LOG_OFFSET)
+    log_mel = log_mel_frames(np.pad(samples, (0, max(0, EXAMPLE_SAMPLES - len(samples)))), LOG_OFFSET)
     n_examples = len(log_mel) // EXAMPLE_FRAMES
     return log_mel[: n_examples * EXAMPLE_FRAMES].reshape(n_examples, 1, EXAMPLE_FRAMES, N_MELS).astype(np.float32)
-
-
-def mel_matrix() -> NDArray[np.float64]:
-    """VGGish's mel filters `[257, 64]`: triangles over HTK's mel scale, not over frequency, and nothing of 0 Hz."""
-    edges = np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), N_MELS + 2)
-    bins = _mel(np.linspace(0.0, SAMPLE_RATE_HZ / 2, N_FFT // 2 + 1))[:, None]
-    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    matrix = np.maximum(0.0, np.minimum(rising, falling))
-    matrix[0] = 0.0
-    return matrix
-
-
-def _mel(frequency_hz: Any) -> Any:
-    return 1127.0 * np.log1p(frequency_hz / 700.0)
 
 
 def load(files: Mapping[str, Path], variant: str, device: str = "cpu") -> VGGish:

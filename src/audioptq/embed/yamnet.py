@@ -70,8 +70,9 @@ class Yamnet:
         Raises:
             DamagedArtifactError: If the embeddings are not what a trained YAMNet could give.
         """
-        check_audio("yamnet", self, {"logits": (N_CLASSES,), "windows": (4, EMBEDDING_DIM)}, seconds=2.0)
-        check_silence("yamnet", self)
+        shapes = {"logits": (N_CLASSES,), "windows": (4, EMBEDDING_DIM)}
+        check_audio("yamnet", self, shapes, seconds=2.0, sample_rate=SAMPLE_RATE_HZ)
+        check_silence("yamnet", self, SAMPLE_RATE_HZ)
 
 
 def patches(samples: Audio) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from audioptq.errors import UserError
 from audioptq.fetch.disk import require_space
 from audioptq.fetch.download import to_come
 from audioptq.fetch.hub_files import TIMEOUT_SECONDS, remote_file
+from audioptq.fetch.installed import installed_file
 from audioptq.fetch.offline import refuse_offline
 from audioptq.fetch.weights import WeightsEntry
 
@@ -18,12 +19,17 @@ def check_files(entries: Iterable[WeightsEntry], folder: str | Path) -> None:
     """Checks the rows of the table whose files are absent: every host answers, and there is room for all of them.
 
     Files of unknown size are asked for it, one file per host (on the hub: per owner) in any case. A web server that is merely
-    busy is let pass: the download waits for it.
+    busy is let pass: the download waits for it. A file that a package brings only needs the package.
 
     Raises:
-        UserError: If a host is out of reach, a file is not where the table says, or the disk is too small.
+        UserError: If a host is out of reach, a file is not where the table says, a package is not installed, or the disk is too
+            small.
     """
     absent = [entry for entry in entries if not entry.path(folder).is_file()]
+    for entry in absent:
+        if entry.package:
+            installed_file(entry)
+    absent = [entry for entry in absent if not entry.package]
     refuse_offline({entry.path(folder): entry.page for entry in absent})
     hosts: set[str] = set()
     n_bytes = 0

@@ -9,6 +9,7 @@ from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.fetch.digests import is_whole_digest, mismatch, record_digest, recorded_digest
 from audioptq.fetch.disk import unwritable
 from audioptq.fetch.hub_files import remote_file
+from audioptq.fetch.installed import copy_installed
 from audioptq.fetch.offline import refuse_offline
 from audioptq.fetch.resume import Remote, download_part
 from audioptq.fetch.weights import WeightsEntry
@@ -17,6 +18,8 @@ from audioptq.files.artifacts import file_digest
 
 def download(entry: WeightsEntry, folder: str | Path) -> Path:
     """Makes sure that a file of the table lies in the folder and is what it should be; downloads it if it is absent.
+
+    A file that a package brings is copied, network or not.
 
     Where the table has no whole digest, the file's SHA-256 is recorded in the folder's `checksums.tsv` when it is first seen
     and verified from then on.
@@ -31,6 +34,9 @@ def download(entry: WeightsEntry, folder: str | Path) -> Path:
     path = entry.path(folder)
     if path.is_file():
         verify(entry, folder)
+        return path
+    if entry.package:
+        copy_installed(entry, path)
         return path
     refuse_offline({path: entry.page})
     remote = Remote(entry.url, entry.page, bytes=entry.bytes)

@@ -1,4 +1,4 @@
-"""The table of files that can be downloaded, `workflow/weights.tsv`: read and checked, nothing fetched."""
+"""The table of files that can be downloaded or that packages bring, `workflow/weights.tsv`: read and checked, nothing fetched."""
 
 import csv
 import re
@@ -12,6 +12,7 @@ CHECKSUMS_FILE = "checksums.tsv"
 LOCAL_HOSTS = ("127.0.0.1", "localhost")
 _HUB_URL = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)/(?P<path>[^@]+)@(?P<revision>[^@\s]+)")
 _WEB_URL = re.compile(rf"(https://[^/\s]+|http://({'|'.join(map(re.escape, LOCAL_HOSTS))})(:\d+)?)/\S+")
+_PACKAGE_URL = re.compile(r"package:(?P<package>[\w.-]+)==(?P<version>[\w.]+)/(?P<path>[^@\s]+)")
 _DIGEST = re.compile(r"([0-9a-f]{8,64}|git:[0-9a-f]{40})?")
 
 
@@ -22,6 +23,15 @@ class HubPlace:
     repo: str
     path: str
     revision: str
+
+
+@dataclass(frozen=True)
+class PackagePlace:
+    """A file of an installed package: its name and version on the package index, and the path below site-packages."""
+
+    package: str
+    version: str
+    path: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,12 @@ class WeightsEntry:
         """The place on the hub, or None for a file of the ordinary web."""
         found = _HUB_URL.fullmatch(self.url)
         return HubPlace(**found.groupdict()) if found else None
+
+    @property
+    def package(self) -> PackagePlace | None:
+        """The package that brings the file, or None for one that is downloaded."""
+        found = _PACKAGE_URL.fullmatch(self.url)
+        return PackagePlace(**found.groupdict()) if found else None
 
 
 def weights_entries(path: str | Path) -> dict[str, WeightsEntry]:
@@ -96,8 +112,8 @@ def _check_cells(row: dict[str, str], where: str) -> None:
         "name": not re.fullmatch(r"\w+", row["name"]) and "must be letters, digits and underscores",
         "file": (not stays or row["file"] in (".", CHECKSUMS_FILE))
         and "must be a path that stays below the download folder",
-        "url": not (_HUB_URL.fullmatch(row["url"]) or _WEB_URL.fullmatch(row["url"]))
-        and "must be https://... or hf://owner/repo/path@revision",
+        "url": not any(pattern.fullmatch(row["url"]) for pattern in (_HUB_URL, _WEB_URL, _PACKAGE_URL))
+        and "must be https://..., hf://owner/repo/path@revision or package:name==version/path",
         "bytes": not re.fullmatch(r"\d*", row["bytes"]) and "must be a number of bytes, or empty",
         "sha256": not _DIGEST.fullmatch(row["sha256"])
         and "must be 8 to 64 lower-case hex digits, git: and 40 of them, or empty",
