@@ -51,6 +51,7 @@ rule report:
         report=config["report"],
         sampler=config["sampler"],
         bootstrap=config["bootstrap"],
+        margins=config["verdicts"]["margins"],
         dataset=DATASET,
         fact_manifests=PLAN.manifests(MODEL, BASELINE, config["generation"]["seeds"][0]),
         noise_floor_seed=config["generation"]["noise_floor_seed"],

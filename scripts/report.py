@@ -24,6 +24,7 @@ def gather(
     report: Mapping[str, Any],
     sampler: Mapping[str, Any],
     bootstrap: Mapping[str, int],
+    margins: Mapping[str, Any],
     dataset: str,
     fact_manifests: Sequence[str],
     noise_floor_seed: int,
@@ -38,6 +39,7 @@ def gather(
         report: The config's.
         sampler: The config's.
         bootstrap: `replicates` and `seed`.
+        margins: The config's `verdicts.margins`.
         dataset: Name of the data set.
         fact_manifests: Those from which the page says how and where the run was made.
         noise_floor_seed: Seed of full precision that is no row.
@@ -63,6 +65,7 @@ def gather(
         title=report.get("title", ""),
         n_replicates=bootstrap["replicates"],
         bootstrap_seed=bootstrap["seed"],
+        margins=margins,
     )
 
 

@@ -92,7 +92,7 @@ def write_run(folder: Path, recipes=None, n_prompts: int = 6, caption: str = HOS
     clip_ids = [f"clip-{index:02d}" for index in range(n_prompts)]
     captions = [caption, *(f"a dog barks while rain falls, take {index}" for index in range(1, n_prompts))]
     prompts = write_prompts(
-        folder / "prompts.parquet", clip_ids, [f"ref-{index // 2}" for index in range(n_prompts)], captions
+        folder / "prompts.parquet", clip_ids, [f"ref-{index}" for index in range(n_prompts)], captions
     )
     scores = Scores(folder / "score")
     manifests, sizes, layers = {}, {}, {}
@@ -135,6 +135,7 @@ def write_run(folder: Path, recipes=None, n_prompts: int = 6, caption: str = HOS
         layers=layers,
         compute={"w8a8_sqd": "integer", "w4a8_rtn": "integer"},
         noise_floor_seed=1,
+        margins={"clap": 0.01, "kl": {"relative": 0.05}, "fd": {"relative": 0.05}},
         act_stats=folder / "act_stats.safetensors",
         activation_map=folder / "activation_map.safetensors",
         listen=clip_ids[:2],

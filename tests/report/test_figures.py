@@ -152,8 +152,9 @@ def test_drawing_is_the_same_each_time(tmp_path):
 
 
 def comparisons(values):
-    rows = [(f"r{i}", "fd_mini", v, v - 0.1, v + 0.1, 0.2, "worse") for i, v in enumerate(values)]
-    return pd.DataFrame(rows, columns=["recipe", "metric", "difference", "low", "high", "noise_floor", "verdict"])
+    rows = [(f"r{i}", "fd_mini", v, v - 0.1, v + 0.1, 0.2, 0.05, "worse") for i, v in enumerate(values)]
+    columns = ["recipe", "metric", "difference", "low", "high", "noise_floor", "margin", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def test_a_huge_difference_is_named_at_the_edge(tmp_path, caught):
@@ -171,6 +172,8 @@ def test_differences_of_one_scale_are_all_drawn(tmp_path, caught):
     assert not axes.texts
     assert axes.get_xlim()[0] < -0.3
     assert axes.get_xlim()[1] > 0.5
+    dashed = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+    assert dashed == [-0.05, 0.05]  # the margin
 
 
 def test_labels_lie_over_no_other(tmp_path):

@@ -72,11 +72,15 @@ def test_scores_parquet_holds_every_row_with_its_source(built):
 def test_comparisons_csv(built):
     _, folder = built
     frame = pd.read_csv(folder / "comparisons.csv")
-    assert list(frame.columns[:7]) == ["recipe", "metric", "difference", "low", "high", "noise_floor", "verdict"]
+    assert list(frame.columns[:7]) == ["recipe", "metric", "difference", "low", "high", "margin", "verdict"]
     assert len(frame) == 3 * len(METRIC_IDS)
     verdicts = frame.set_index(["recipe", "metric"])["verdict"]
-    assert verdicts["w8a8_sqd", "clap_mini"] == "within noise"
-    assert verdicts["w4a4_sqs", "clap_mini"] == "worse"
+    assert verdicts["w8a8_sqd", "clap_mini"] in ("equivalent", "different within the margin")
+    assert verdicts["w4a8_rtn", "clap_mini"] == "worse"
+    # One of its clips is silent, so that it is worse on every measure, also on one without a margin.
+    assert set(verdicts["w4a4_sqs"]) == {"worse"}
+    assert verdicts["w8a8_sqd", "mcd_db"] != verdicts["w8a8_sqd", "mcd_db"]  # no verdict: an empty cell
+    assert frame.set_index(["recipe", "metric"])["reason"]["w4a4_sqs", "mcd_db"].startswith("1 of its clips")
 
 
 def test_absent_metric_is_an_absent_column(built):

@@ -15,7 +15,8 @@ from audioptq.quantize.recipe.choose_layers import choose_layers
 from audioptq.quantize.recipe.overrides import LayerSpec
 from audioptq.quantize.recipe.recipe import QuantRecipe
 from audioptq.references.source import AudioSource
-from audioptq.score.table import metric_info
+from audioptq.score.table import METRICS, STATISTICS, metric_info
+from audioptq.score.verdict import Margin
 
 # Keys of earlier versions, and what to do about them.
 GONE = {
@@ -51,6 +52,7 @@ def check_config(config: Mapping[str, Any], schema_path: str | Path) -> None:
     _check_generation(config)
     _check_length(config)
     _check_published(config["report"].get("published", []))
+    _check_margins(config["verdicts"]["margins"])
     _check_globs(config)
 
 
@@ -83,6 +85,14 @@ def _check_gone(config: Mapping[str, Any]) -> None:
             part = part[name]
         else:
             raise UserError(f"The config key `{key}` is gone: {what_to_do}")
+
+
+def _check_margins(margins: Mapping[str, Any]) -> None:
+    statistics = [statistic + target for statistic in STATISTICS for target in ("", "_fp32")]
+    _known("verdicts.margins", margins, dict.fromkeys([*statistics, *METRICS]))
+    for name, entry in margins.items():
+        if entry is not None:
+            Margin.from_config(name, entry)
 
 
 def _check_published(rows: Iterable[Mapping[str, Any]]) -> None:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from audioptq.errors import UserError
 
 EQUIVALENT, WORSE, BETTER = "equivalent", "worse", "better"
-DIFFERENT, NOT_ENOUGH = "different, within the margin", "not enough clips"
+DIFFERENT, NOT_ENOUGH = "different within the margin", "not enough clips"
 WORDS = (EQUIVALENT, DIFFERENT, BETTER, WORSE, NOT_ENOUGH)
 FEWEST_CLUSTERS = 6
 N_REPLICATES = 2000
@@ -74,6 +75,21 @@ class Margin:
         if self.relative is not None:
             return self.relative * abs(baseline)
         return math.nan if self.of_seed is None or seed is None else self.of_seed * abs(seed)
+
+
+def margin_of(metric: str, margins: Mapping[str, Any], *, is_distance: bool) -> Margin | None:
+    """The margin that a metric has in the config: its own, or that of its statistic; None if it gets no verdict.
+
+    Distances to full precision have statistics of their own, `kl_fp32` for `kl_yamnet_fp32`.
+
+    Example:
+        >>> margin_of("kl_mini", {"kl": {"relative": 0.05}, "kl_fp32": 0.1}, is_distance=False)
+        Margin(absolute=None, relative=0.05, of_seed=None)
+        >>> margin_of("fd_mini", {"fd": 0.5, "fd_mini": None}, is_distance=False)
+    """
+    statistic = metric.partition("_")[0] + ("_fp32" if is_distance else "")
+    entry = margins[metric] if metric in margins else margins.get(statistic)
+    return None if entry is None else Margin.from_config(metric, entry)
 
 
 @dataclass(frozen=True)
@@ -194,7 +210,7 @@ def judge(
 ) -> Verdict:
     """One verdict on one metric of one recipe.
 
-    *equivalent*: the interval lies inside the margin. *different, within the margin*: the same, and it excludes zero. *worse* or
+    *equivalent*: the interval lies inside the margin. *different within the margin*: the same, and it excludes zero. *worse* or
     *better*: it lies outside the margin on one side. *not enough clips*: anything else, and always with fewer than 6 clusters. A
     recipe with more unusable clips than full precision is worse, whatever those that are left say.
 

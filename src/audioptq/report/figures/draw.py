@@ -50,8 +50,8 @@ def draw_figures(inputs: ReportInputs, results: Results, folder: Path) -> dict[s
     if compared:
         drawn["differences"] = Drawn(
             folder / "differences.svg",
-            f"Differences to {inputs.baseline} with {percent} intervals. Beyond the shaded noise floor, a recipe "
-            "changes more than another seed does. A value at the edge lies outside the panel.",
+            f"Differences to {inputs.baseline} with {percent} intervals. Dashed lines are the margins that verdicts rest on; the "
+            "shaded band is what another seed does. A value at the edge lies outside the panel.",
         )
         figures.differences(drawn["differences"].path, results.comparisons, compared, results.floors, inputs.baseline)
     if results.table["size_bytes"].notna().any() and results.metrics:

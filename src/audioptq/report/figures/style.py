@@ -14,7 +14,8 @@ from matplotlib.patheffects import Normal, Stroke
 
 from audioptq.files.artifacts import atomic_path
 from audioptq.noise_levels import NAMES
-from audioptq.report.measure.compare import BETTER, UNCLEAR, WITHIN, WORSE
+from audioptq.report.measure.compare import NO_VERDICT
+from audioptq.score.verdict import BETTER, DIFFERENT, EQUIVALENT, NOT_ENOUGH, WORSE
 
 # Okabe and Ito's palette: distinct for every common kind of colour vision; markers say the same a second time.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
@@ -22,8 +23,16 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E
 INK, RULE, PAPER = "#20242b", "#c9ced6", "#fffffe"
 COLOURS = {"float": BLUE, "integer": VERMILION, "simulated": PURPLE}
 MARKERS = {"float": "o", "integer": "s", "simulated": "^"}
-VERDICT_COLOURS = {WORSE: VERMILION, BETTER: BLUE, WITHIN: GREEN, UNCLEAR: "#7d8590"}
-VERDICT_MARKERS = {WORSE: "v", BETTER: "^", WITHIN: "o", UNCLEAR: "D"}
+GREY = "#7d8590"
+VERDICT_COLOURS = {
+    WORSE: VERMILION,
+    BETTER: BLUE,
+    EQUIVALENT: GREEN,
+    DIFFERENT: GREEN,
+    NOT_ENOUGH: GREY,
+    NO_VERDICT: INK,
+}
+VERDICT_MARKERS = {WORSE: "v", BETTER: "^", EQUIVALENT: "o", DIFFERENT: "s", NOT_ENOUGH: "D", NO_VERDICT: "."}
 DASHES = (0, (4, 3))
 Box = tuple[float, float, float, float]
 SIGMA, ALPHA = "\N{GREEK SMALL LETTER SIGMA}", "\N{GREEK SMALL LETTER ALPHA}"
@@ -79,9 +88,9 @@ def level_symbol(metadata: Mapping[str, Any]) -> str:
 
 
 def add_legend(figure: Figure, handles: list[Any], has_floor: bool) -> None:
-    """One legend below all panels; with a noise floor, its band is explained too."""
+    """One legend below all panels; with another seed of the baseline, its band is explained too."""
     if has_floor:
-        handles = [*handles, Patch(color=ORANGE, alpha=0.3, label="noise floor (another seed)")]
+        handles = [*handles, Patch(color=ORANGE, alpha=0.3, label="another seed")]
     figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)), fontsize=8)
 
 

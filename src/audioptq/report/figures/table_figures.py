@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from audioptq.report.figures.style import (
     COLOURS,
     DASHES,
+    GREEN,
     INK,
     MARKERS,
     ORANGE,
@@ -102,7 +103,7 @@ def differences(path: str | Path, comparisons: pd.DataFrame, metrics: Metrics, f
             _difference_panel(axes, own, order, info, floors.get(metric), baseline)
             axes.set_yticks(range(len(order)), order if place % columns == 0 else [""] * len(order), fontsize=7.5)
         verdicts = set(comparisons["verdict"])
-        shown = [word for word in VERDICT_COLOURS if word in verdicts]
+        shown = [word for word in VERDICT_COLOURS if word and word in verdicts]
         handles = [Line2D([], [], marker=VERDICT_MARKERS[w], color=VERDICT_COLOURS[w], ls="", label=w) for w in shown]
         add_legend(figure, handles, bool(floors))
 
@@ -115,6 +116,10 @@ def _difference_panel(
         axes.axvspan(*_band(floor, paired), color=ORANGE, alpha=0.2, lw=0)
         if paired:
             axes.axvline(floor.value, color=ORANGE, lw=1)
+    margins = own["margin"].dropna()
+    if len(margins):
+        for end in (margins.iloc[0],) if paired else (-margins.iloc[0], margins.iloc[0]):
+            axes.axvline(end, color=GREEN, lw=1, ls=DASHES)
     axes.axvline(0.0, color=INK, lw=0.8)
     limit = _axis_limit(own, reach(floor))
     for line, recipe in enumerate(order):

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from audioptq.errors import UserError
-from audioptq.score.bootstrap import cluster_ids, draw_counts, mean_interval, set_interval
+from audioptq.score.bootstrap import cluster_ids, draw_counts
+from audioptq.score.verdict import Difference
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,18 @@ class Plan:
         """`prompts` has `clip_id` and `reference_id`; `level` is the intervals' coverage."""
         self.level = level
         self._column = {str(clip_id): column for column, clip_id in enumerate(prompts["clip_id"])}
-        self._counts = draw_counts(cluster_ids(prompts), n_replicates, seed)
+        self._clusters = cluster_ids(prompts)
+        self._counts = draw_counts(self._clusters, n_replicates, seed)
         self._seed = seed
+
+    @property
+    def clip_ids(self) -> list[str]:
+        """Every clip of the run."""
+        return list(self._column)
+
+    def clusters(self, clip_ids: Iterable[str]) -> list[str]:
+        """The cluster of each clip, which must be one of the run's."""
+        return [self._clusters[self._column[clip_id]] for clip_id in self._known(clip_ids)]
 
     def counts(self, clip_ids: Iterable[str]) -> np.ndarray:
         """How often each clip is drawn: `[n_replicates, n_clips]`, columns in the order of `clip_ids`.
@@ -41,6 +52,9 @@ class Plan:
         Raises:
             UserError: If a clip is not among the prompts.
         """
+        return self._counts[:, [self._column[clip_id] for clip_id in self._known(clip_ids)]]
+
+    def _known(self, clip_ids: Iterable[str]) -> list[str]:
         clip_ids = list(clip_ids)
         unknown = [clip_id for clip_id in clip_ids if clip_id not in self._column]
         if unknown:
@@ -48,23 +62,24 @@ class Plan:
                 f"The scores speak of clip {unknown[0]!r}, which the prompts table does not have ({len(unknown)} such "
                 "rows). Scores and prompts are of different runs: delete the score files and run snakemake again."
             )
-        return self._counts[:, [self._column[clip_id] for clip_id in clip_ids]]
+        return clip_ids
 
     def draws(self, names: Sequence[str]) -> np.ndarray:
         """How often each of some other things is drawn, one of its name at a time: `[n_replicates, n]`."""
         return draw_counts(names, len(self._counts), self._seed)
 
     def mean(self, values: np.ndarray, clip_ids: Iterable[str]) -> Estimate:
-        """Mean over clips with the percentile interval of the plan's weighted means."""
-        values = np.asarray(values, dtype=np.float64)
-        low, high = mean_interval(values, self.counts(clip_ids), self.level)
-        return Estimate(float(values.mean()), float(low), float(high), len(values))
+        """Mean over clips with its interval (`verdict.Difference`); NaN from fewer than six references."""
+        clip_ids = list(clip_ids)
+        found = Difference.of_clips(values, self.clusters(clip_ids), self.counts(clip_ids), self.level)
+        return Estimate(found.value, found.low, found.high, found.n_clips)
 
     def spread(self, estimate: float, replicates: np.ndarray, minimum: float = -np.inf) -> Estimate:
-        """A set-level estimate with the spread of its own replicates around it; without any, the interval is NaN."""
-        if not np.isfinite(replicates).any():
-            return Estimate(float(estimate), float("nan"), float("nan"))
-        low, high = set_interval(estimate, replicates, self.level, minimum)
+        """A set-level estimate with the spread of its own replicates around it, cut at `minimum`; NaN where there is none."""
+        found = Difference.of_replicates(
+            estimate, replicates, n_clips=len(self._column), n_clusters=len(set(self._clusters)), level=self.level
+        )
+        low, high = (end if np.isnan(end) else max(end, minimum) for end in (found.low, found.high))
         return Estimate(float(estimate), low, high)
 
 

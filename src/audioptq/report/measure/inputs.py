@@ -14,6 +14,7 @@ from audioptq.score.table import COLUMNS as SCORE_COLUMNS
 from audioptq.score.table import METRICS, MetricInfo, metric_info
 
 MANIFEST_COLUMNS = ("clip_id", "seed", "path", "sha256", "status", "seconds", "batch")
+Settings = dict[tuple[str, int, str], dict[str, Any]]
 SCORE_TYPES = {"value": "float64", "replicate": "Int64", "clip_id": object, "note": object}
 
 
@@ -48,6 +49,8 @@ class ReportInputs:
         n_replicates: Bootstrap replicates.
         bootstrap_seed: Seed of the resampling plan.
         level: Coverage of the intervals.
+        margins: By metric or statistic, how large a difference to full precision may be before it matters, as
+            `verdict.Margin.from_config` takes it; None or absent where a metric gets no verdict.
         max_audio_bytes: Most bytes of encoded audio and pictures in the page.
     """
 
@@ -73,6 +76,7 @@ class ReportInputs:
     n_replicates: int = 1000
     bootstrap_seed: int = 0
     level: float = 0.95
+    margins: Mapping[str, Any] = field(default_factory=dict)
     max_audio_bytes: int = 10_000_000
 
     @property
@@ -81,12 +85,12 @@ class ReportInputs:
         return f"{100 * self.level:g} %"
 
 
-def read_scores(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, MetricInfo]]:
+def read_scores(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, MetricInfo], Settings]:
     """Reads score files into one long frame and looks up the metrics that are in it.
 
     Returns:
-        The frame, with `model`, `recipe` and `seed` before the files' own columns, and the metrics in the registry's
-        order.
+        The frame, with `model`, `recipe` and `seed` before the files' own columns; the metrics in the registry's
+        order; and what the files say of their settings by recipe, seed and metric.
 
     Raises:
         DamagedArtifactError: If a file is damaged or lacks a column.
@@ -95,6 +99,7 @@ def read_scores(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, Me
     """
     frames: list[pd.DataFrame] = []
     seen: dict[tuple[str, int, str], str | Path] = {}
+    settings: Settings = {}
     for path in paths:
         frame, metadata = read_parquet(path, SCORE_COLUMNS)
         missing = [key for key in ("metric", "recipe", "seed") if key not in metadata]
@@ -108,6 +113,7 @@ def read_scores(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, Me
                 f"Both {seen[key]} and {path} hold {key[2]} of {key[0]}, seed {key[1]}. Give only one of them."
             )
         seen[key] = path
+        settings[key] = metadata
         own = {"model": metadata.get("model", ""), "recipe": key[0], "seed": key[1]}
         frames.append(frame.loc[:, list(SCORE_COLUMNS)].astype(SCORE_TYPES).assign(**own))
     if not frames:
@@ -116,7 +122,7 @@ def read_scores(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, dict[str, Me
         )
     whole = pd.concat(frames)[["model", "recipe", "seed", *SCORE_COLUMNS]].reset_index(drop=True)
     found = {metric: metric_info(metric) for metric in whole["metric"].unique()}
-    return whole, {metric: found[metric] for metric in METRICS if metric in found}
+    return whole, {metric: found[metric] for metric in METRICS if metric in found}, settings
 
 
 def read_manifests(manifests: Mapping[str, Sequence[str | Path]]) -> pd.DataFrame:

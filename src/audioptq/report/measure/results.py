@@ -13,7 +13,7 @@ from audioptq.quantize.recipe.recipe import QuantRecipe
 from audioptq.report.formats import Group, measured_groups
 from audioptq.report.measure.aggregate import Estimate, Plan
 from audioptq.report.measure.compare import Comparison
-from audioptq.report.measure.inputs import ReportInputs, read_manifests, read_scores, without_floor
+from audioptq.report.measure.inputs import ReportInputs, Settings, read_manifests, read_scores, without_floor
 from audioptq.report.measure.published import PublishedRow, Reproduction, read_published, reproductions
 from audioptq.report.measure.table import RecipeRow, build_table
 from audioptq.score.table import MetricInfo
@@ -35,6 +35,7 @@ class Results:
         table: One row per recipe.
         floors: By metric, what another seed of the baseline does.
         comparisons: One row per recipe and metric.
+        settings: What score files say of themselves, by recipe, seed and metric.
         excluded: Clips that no average contains.
         groups: Columns of the table as they are shown.
         published: Rows of other people's tables.
@@ -50,6 +51,7 @@ class Results:
     table: pd.DataFrame
     floors: dict[str, Estimate]
     comparisons: pd.DataFrame
+    settings: Settings
     excluded: pd.DataFrame
     groups: list[Group]
     published: list[PublishedRow]
@@ -75,7 +77,7 @@ def gather(inputs: ReportInputs) -> Results:
     prompts, _ = read_parquet(inputs.prompts, ("clip_id", "caption", "reference_id"))
     prompts["listed_in"] = str(inputs.prompts)
     _check_listen(prompts, inputs)
-    scores, metrics = read_scores(inputs.scores)
+    scores, metrics, settings = read_scores(inputs.scores)
     scores = scores[scores["recipe"].isin(list(inputs.recipes))]
     _check_floor_seed(scores, inputs)
     manifest = read_manifests({recipe: inputs.manifests.get(recipe, ()) for recipe in inputs.recipes})
@@ -92,7 +94,17 @@ def gather(inputs: ReportInputs) -> Results:
         plan,
     )
     metrics = {metric: info for metric, info in metrics.items() if metric in table}
-    comparison = Comparison(scores, metrics, inputs.baseline, inputs.noise_floor_seed, plan)
+    main = without_floor(manifest, inputs)
+    comparison = Comparison(
+        scores,
+        metrics,
+        inputs.baseline,
+        inputs.noise_floor_seed,
+        plan,
+        margins=inputs.margins,
+        unusable=main[main["status"].isin(UNUSABLE)].groupby("recipe").size().to_dict(),
+        settings=settings,
+    )
     published = read_published(inputs.published)
     return Results(
         prompts=prompts,
@@ -104,6 +116,7 @@ def gather(inputs: ReportInputs) -> Results:
         table=table,
         floors=comparison.floors,
         comparisons=comparison.frame(list(inputs.recipes)),
+        settings=settings,
         excluded=excluded_clips(scores, manifest),
         groups=measured_groups(table, metrics),
         published=published,

@@ -5,6 +5,7 @@ from typing import Any
 
 from audioptq.report.figures.draw import Drawn
 from audioptq.report.measure.caption_groups import caption_group_tables
+from audioptq.report.measure.compare import NO_VERDICT
 from audioptq.report.measure.inputs import ReportInputs, without_floor
 from audioptq.report.measure.published import reproduction_tables, sources_note, warning
 from audioptq.report.measure.results import Results
@@ -57,7 +58,6 @@ def page_values(inputs: ReportInputs, results: Results, drawn: Mapping[str, Draw
         for name, figure in drawn.items()
     }
     examples, left_out = _examples(inputs, results)
-    baseline_seconds = results.manifest.loc[results.manifest["recipe"] == inputs.baseline, "seconds"]
     values: dict[str, Any] = {
         "title": inputs.title or f"What quantization costs {inputs.model}, and what it buys",
         "baseline": inputs.baseline,
@@ -66,17 +66,18 @@ def page_values(inputs: ReportInputs, results: Results, drawn: Mapping[str, Draw
         "warning": warning(results.reproductions, inputs.baseline),
         "cautions": sentences.cautions(table, metrics, inputs.noise_floor_seed),
         "reproduction": _reproduction(inputs, results),
-        "findings": sentences.findings(table, comparisons, inputs.baseline, baseline_seconds),
+        "findings": sentences.findings(table, comparisons, inputs.baseline),
         "table_note": table_note(inputs, results),
         "groups": rows.folded(results.groups),
         "published_lines": rows.published_lines(results.published, results.groups),
         "sources": sources_note(results.published),
         "rows": rows.result_rows(table, results.groups, comparisons, results.excluded, inputs.baseline),
-        "verdicts": sentences.verdict_meanings(bool(results.floors)) if len(comparisons) else [],
+        "verdicts": sentences.verdict_meanings() if (comparisons["verdict"] != NO_VERDICT).any() else [],
         "comparisons": rows.comparison_rows(comparisons, metrics, columns),
         "comparison_note": sentences.comparison_note(
-            metrics, results.floors, inputs.baseline, inputs.noise_floor_seed, inputs.percent
-        ),
+            metrics, results.floors, comparisons, inputs.baseline, inputs.noise_floor_seed, inputs.percent
+        )
+        + sentences.bias_note(results.settings, metrics, inputs.baseline, inputs.noise_floor_seed),
         "caption_groups": caption_group_tables(
             results.prompts, without_floor(results.scores, inputs), metrics, table["recipe"].tolist()
         ),

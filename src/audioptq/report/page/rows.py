@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from audioptq.report.formats import TIMES, Column, Group, bits, format_number, shown_cells
+from audioptq.report.formats import DASH, TIMES, Column, Group, bits, format_number, shown_cells
 from audioptq.report.measure.compare import SIGNS
 from audioptq.report.measure.published import PublishedRow
 from audioptq.report.measure.results import WHOLE_SET
@@ -89,11 +89,16 @@ def comparison_rows(
                 "metric": metrics[row["metric"]].label,
                 "difference": format_number(row["difference"], decimals),
                 "difference_key": row["difference"],
-                "interval": f"{low} to {high}",
+                "interval": DASH if pd.isna(row["low"]) else f"{low} to {high}",
                 "floor": format_number(row["noise_floor"], decimals),
                 "floor_key": "" if pd.isna(row["noise_floor"]) else row["noise_floor"],
+                "margin": format_number(row["margin"], decimals),
+                "margin_key": "" if pd.isna(row["margin"]) else row["margin"],
                 "verdict": row["verdict"],
-                "sign": SIGNS[row["verdict"]],
+                "sign": SIGNS.get(row["verdict"], ""),
+                "needed": "" if pd.isna(row["n_needed"]) else f"{row['n_needed']:,}",
+                "needed_key": "" if pd.isna(row["n_needed"]) else row["n_needed"],
+                "reason": row["reason"],
                 "n_pairs": row["n_pairs"],
             }
         )

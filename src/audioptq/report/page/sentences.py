@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from audioptq.report.formats import TIMES
 from audioptq.report.measure.aggregate import Estimate
-from audioptq.report.measure.compare import BETTER, SIGNS, UNCLEAR, WITHIN, WORSE
+from audioptq.report.measure.compare import NO_VERDICT, SIGNS, judged
+from audioptq.report.measure.inputs import Settings
 from audioptq.score.table import MetricInfo
+from audioptq.score.verdict import BETTER, DIFFERENT, EQUIVALENT, NOT_ENOUGH, WORSE
 
 
 def lead(table: pd.DataFrame, model: str, baseline: str) -> str:
@@ -35,95 +36,109 @@ def cautions(table: pd.DataFrame, metrics: Mapping[str, MetricInfo], noise_floor
         )
     if noise_floor_seed is None:
         found.append(
-            "No second seed of the full-precision model was scored, so there is no noise floor to judge differences by."
+            "No second seed of the full-precision model was scored: there is no noise floor, and distances to full precision have "
+            "no margin."
         )
     return found
 
 
-def verdict_meanings(has_floor: bool) -> list[tuple[str, str, str]]:
+def verdict_meanings() -> list[tuple[str, str, str]]:
     """Each verdict with its sign and its meaning."""
-    beyond = ", and the difference is larger than the noise floor" if has_floor else ""
     meanings = {
-        WORSE: f"the interval of the difference lies on the bad side of zero{beyond}.",
-        BETTER: "the same on the good side.",
-        WITHIN: "the whole interval lies inside the noise floor.",
-        UNCLEAR: "neither can be said with this many clips.",
+        EQUIVALENT: "the whole interval of the difference lies inside the margin.",
+        DIFFERENT: "the same, and it excludes zero: there is a difference, too small to matter.",
+        BETTER: "the whole interval lies beyond the margin on the good side.",
+        WORSE: "it lies beyond the margin on the bad side, or more clips are unusable than of full precision.",
+        NOT_ENOUGH: "neither can be said with this many clips.",
     }
-    return [(word, SIGNS[word], text) for word, text in meanings.items() if has_floor or word != WITHIN]
+    return [(word, SIGNS[word], text) for word, text in meanings.items()]
 
 
-def findings(
-    table: pd.DataFrame, comparisons: pd.DataFrame, baseline: str, baseline_seconds: pd.Series
-) -> list[dict[str, str]]:
-    """The answer in three boxes: smallest without measured loss, fastest, and what got worse.
+def findings(table: pd.DataFrame, comparisons: pd.DataFrame, baseline: str) -> list[dict[str, str]]:
+    """The answer in three boxes: what may be shipped, what not, and what needs more clips. Nothing without verdicts.
 
-    Recipes are not timed in turns, so that a machine's mood is in their times: one counts as faster only if its median clip took
-    less than every clip of the baseline.
-
-    Args:
-        table: A row per recipe.
-        comparisons: Verdicts.
-        baseline: Full precision.
-        baseline_seconds: Of each of its clips, those of its other seed too.
+    Speeds are no part of it: recipes are not timed in turns, and a machine's mood is in their times.
     """
-    rest = table[(table["recipe"] != baseline) & table["recipe"].isin(comparisons["recipe"])]
-    if rest.empty:
+    verdicts = {recipe: verdict for recipe, verdict in judged(comparisons).items() if recipe != baseline}
+    if not verdicts:
         return []
-    worse = set(comparisons.loc[comparisons["verdict"] == WORSE, "recipe"])
-    unclear = set(comparisons.loc[comparisons["verdict"] == UNCLEAR, "recipe"])
-    kept = rest[~rest["recipe"].isin(worse) & rest["size_ratio"].notna()].sort_values("size_ratio")
-    boxes = []
-    if len(kept):
-        row = kept.iloc[0]
-        hedge = (
-            "Some of its differences are unclear."
-            if row["recipe"] in unclear
-            else "All of its differences lie within noise or better."
-        )
-        size = f"{row['size_bytes'] / 1e6:.1f} MB, {row['size_ratio']:.2f} of full precision. "
-        boxes.append(
-            {"question": "Smallest recipe that measures no worse", "answer": row["recipe"], "detail": size + hedge}
-        )
-    else:
-        boxes.append(
-            {
-                "question": "Smallest recipe that measures no worse",
-                "answer": "none",
-                "detail": "Each recipe is worse on some measure.",
-            }
-        )
-    timed = rest[rest["speedup"].notna() & (rest["compute"] != "simulated")].sort_values("speedup", ascending=False)
-    if len(timed):
-        row = timed.iloc[0]
-        gain = f"{row['speedup']:.2f}{TIMES} the speed of full precision ({row['seconds_per_clip']:.3g} s a clip)."
-        is_faster = row["seconds_per_clip"] < baseline_seconds.min()
-        own = f"Clips of {baseline} took {baseline_seconds.min():.3g} to {baseline_seconds.max():.3g} s."
-        boxes.append(
-            {
-                "question": "Fastest recipe",
-                "answer": row["recipe"] if is_faster else "none is faster",
-                "detail": gain if is_faster else f"The best is {row['recipe']}: {gain} {own}",
-            }
-        )
-    names = [recipe for recipe in rest["recipe"] if recipe in worse]
-    boxes.append(
+    sizes = table.set_index("recipe")["size_ratio"].to_dict()
+
+    def named(word: str) -> list[str]:
+        recipes = [recipe for recipe, verdict in verdicts.items() if verdict.word == word]
+        return sorted(recipes, key=lambda recipe: sizes.get(recipe, 1.0))
+
+    def with_size(recipe: str) -> str:
+        known = pd.notna(sizes.get(recipe))
+        return f"{recipe} ({sizes[recipe]:.2f} of the size)" if known else recipe
+
+    safe, worse, open_ones = named(EQUIVALENT), named(WORSE), named(NOT_ENOUGH)
+    needs = [
+        f"{recipe} ({f'{verdicts[recipe].n_needed:,} clips' if verdicts[recipe].n_needed else 'no number would do'}: "
+        f"{verdicts[recipe].reason})"
+        for recipe in open_ones
+    ]
+    return [
+        {
+            "question": "May be shipped",
+            "answer": safe[0] if safe else "none shown yet",
+            "detail": f"Within the margin of {baseline} on every measure that has one: {', '.join(map(with_size, safe))}."
+            if safe
+            else f"No recipe was shown to be within the margins of {baseline}. That is no proof of a loss.",
+        },
         {
             "question": "Worse than full precision",
-            "answer": f"{len(names)} of {len(rest)}",
-            "detail": ", ".join(names) or "No recipe is.",
-        }
-    )
-    return boxes
+            "answer": f"{len(worse)} of {len(verdicts)}",
+            "detail": "; ".join(f"{recipe} ({verdicts[recipe].reason})" for recipe in worse)
+            or "No recipe was shown to be.",
+        },
+        {
+            "question": "Needs more clips",
+            "answer": f"{len(open_ones)} of {len(verdicts)}",
+            "detail": "; ".join(needs) or "Every recipe is decided.",
+        },
+    ]
+
+
+def answer(boxes: list[dict[str, str]]) -> str:
+    """The findings as one line, for the head of the table; empty without any."""
+    return " ".join(f"{box['question']}: {box['answer']}. {box['detail']}" for box in boxes)
+
+
+def bias_note(
+    settings: Settings, metrics: Mapping[str, MetricInfo], baseline: str, noise_floor_seed: int | None
+) -> str:
+    """What the number of clips alone makes of full precision's Fréchet distances; empty where that is not known."""
+    found = {}
+    for (recipe, seed, metric), entry in settings.items():
+        if recipe == baseline and seed != noise_floor_seed and metric in metrics and not metrics[metric].is_distance:
+            if entry.get("fd_inf") is not None:
+                found[metrics[metric].label] = (entry["fd_inf"], entry["fd_bias"])
+    if not found:
+        return ""
+    parts = [f"{label} {bias:.1f}, which leaves {value:.1f}" for label, (value, bias) in found.items()]
+    return f" Fewer clips raise a Fréchet distance: of {baseline}'s own, so much comes from their number alone: {'; '.join(parts)}."
 
 
 def comparison_note(
-    metrics: Mapping[str, MetricInfo], floors: Mapping[str, Estimate], baseline: str, seed: int | None, percent: str
+    metrics: Mapping[str, MetricInfo],
+    floors: Mapping[str, Estimate],
+    comparisons: pd.DataFrame,
+    baseline: str,
+    seed: int | None,
+    percent: str,
 ) -> str:
-    """How the differences are made and what the band means."""
+    """How the differences are made, and what the lines and the band mean."""
     text = f"Each recipe minus {baseline}, clip by clip with the same prompt and noise, with its {percent} interval."
     distances = [info.label for info in metrics.values() if info.is_distance]
     if distances:
         text += f" For {', '.join(distances)}: the distance to {baseline}'s own clips."
+    if comparisons["margin"].notna().any():
+        text += " Dashed lines are the margin: how large a difference may be before it matters, whatever the number of clips."
+    without = comparisons.loc[comparisons["verdict"] == NO_VERDICT, "metric"].unique()
+    if len(without):
+        named = ", ".join(metrics[metric].label for metric in without)
+        text += f" No margin is set for {named}, hence no verdict: another seed gives the scale."
     if floors:
-        text += f" The shaded band is the noise floor: how far {baseline} with seed {seed} lies from {baseline} itself."
+        text += f" The shaded band is what {baseline} with seed {seed} does, for comparison: no verdict rests on it."
     return text

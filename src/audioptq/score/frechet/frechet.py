@@ -1,6 +1,6 @@
 """Fréchet distance between the embedding windows of generated and of other audio, with bootstrap replicates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from audioptq.score.bootstrap import cluster_ids, draw_counts
 from audioptq.score.embeddings import STATISTICS, Embeddings
 from audioptq.score.frechet.bootstrap_exact import ClipMoments, frechet_replicates, gaussian_distance, is_cheap
 from audioptq.score.frechet.bootstrap_linear import linearised_replicates
+from audioptq.score.frechet.fd_infinity import fd_infinity
 from audioptq.score.frechet.windows import FloatArray, Gaussian, WindowSet
 from audioptq.score.inputs import ScoreInputs, embedding_pair
 from audioptq.score.table import metric_info, set_table
@@ -125,7 +126,7 @@ def score(metric: str, inputs: ScoreInputs) -> tuple[pd.DataFrame, dict[str, Any
     kept = [clip_id for clip_id in clip_ids if clip_id not in notes]
     clips = WindowSet.of(generated, kept)
     reference = Reference.of_clips(target, kept) if is_paired else Reference.of(target, clip_ids, clusters)
-    settings = {"n_windows": len(clips), **reference.settings(), "bootstrap": None}
+    settings: dict[str, Any] = {"n_windows": len(clips), "dim": clips.dim, **reference.settings(), "bootstrap": None}
     if len(clips) < 2 or reference.fit is None:
         return set_table(metric, estimate=np.nan, replicates=[], notes=notes, absent=TOO_FEW), settings
     if clips.dim != reference.dim:
@@ -144,10 +145,17 @@ def score(metric: str, inputs: ScoreInputs) -> tuple[pd.DataFrame, dict[str, Any
         n_references = len(clip_ids) if is_paired else len(reference.clip_ids)
         cheap = is_cheap(len(clip_ids) + n_references, clips.dim, inputs.n_replicates)
         settings["bootstrap"] = "refitted" if cheap else "linearised"
-        replicates = (
-            _refitted(reference, fits[0], clips, *drawn)
-            if cheap
-            else linearised_replicates(
+        if cheap:
+            refitted = _refitted(reference, fits[0], clips)
+            replicates = refitted(*drawn)
+            settings |= _extrapolated(
+                refitted,
+                clusters,
+                [[column[clip_id] for clip_id in ids] for ids in (reference.clip_ids, kept)],
+                inputs.seed,
+            )
+        else:
+            replicates = linearised_replicates(
                 estimate,
                 target=fits[0] if reference.windows is None else reference.windows,
                 generated=clips,
@@ -155,23 +163,38 @@ def score(metric: str, inputs: ScoreInputs) -> tuple[pd.DataFrame, dict[str, Any
                 generated_counts=drawn[1],
                 fits=fits,
             )
-        )
     table = set_table(metric, estimate=estimate, replicates=replicates.tolist(), notes=notes, absent=f"{TOO_FEW} drawn")
     return table, settings
 
 
-def _refitted(
-    reference: Reference, fit: Gaussian, clips: WindowSet, target_counts: FloatArray, counts: FloatArray
-) -> FloatArray:
-    """Replicates from the moments of each draw; `fit` is the reference's."""
+def _refitted(reference: Reference, fit: Gaussian, clips: WindowSet) -> Callable[[FloatArray, FloatArray], FloatArray]:
+    """Distances from the moments of each draw, by the counts of references and of clips; `fit` is the reference's."""
     # The distance does not move with the origin; a common one near the data keeps C = S - N m m^T exact.
     origin = fit.mean
     target: ClipMoments | Gaussian = Gaussian(None, np.zeros_like(origin), fit.covariance)
     if reference.windows is not None:
         target = _moments(reference.windows, origin)
-    return frechet_replicates(
-        target=target, generated=_moments(clips, origin), target_counts=target_counts, generated_counts=counts
+    generated = _moments(clips, origin)
+    return lambda target_counts, counts: frechet_replicates(
+        target=target, generated=generated, target_counts=target_counts, generated_counts=counts
     )
+
+
+def _extrapolated(
+    refitted: Callable[[FloatArray, FloatArray], FloatArray],
+    clusters: Sequence[str],
+    columns: Sequence[Sequence[int]],
+    seed: int,
+) -> dict[str, Any]:
+    """`fd_inf`, the distance at infinitely many clips, and `fd_bias`, how far the one at hand lies above it; None where too few."""
+    names, cluster_of_clip = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+
+    def distances(subsets: FloatArray) -> FloatArray:
+        of_clip = subsets[:, cluster_of_clip]
+        return refitted(*(of_clip[:, own] for own in columns))
+
+    found = fd_infinity(distances, len(names), seed)
+    return {"fd_inf": found and found.value, "fd_bias": found and found.bias}
 
 
 def _moments(windows: WindowSet, origin: FloatArray) -> ClipMoments:
