@@ -29,7 +29,7 @@ class Stepper:
 
     def __init__(self, model: AudioModel, settings: SamplerSettings, seed: int) -> None:
         self.model, self.settings, self.seed = model, settings, seed
-        self._sigmas = settings.sigmas()[:-1].to(model.device)
+        self._levels = torch.tensor(settings.levels(model.objective).values).to(model.device)
         self._taken = 0
         self._inputs: dict[Case, tuple[Tensor, dict[str, Any]]] = {}
         keep_freed()  # as `sample` does for its steps
@@ -40,10 +40,11 @@ class Stepper:
         if case not in self._inputs:
             self._inputs = {case: self._make_inputs(case)}
         noise, conditioning = self._inputs[case]
-        sigma = self._sigmas[self._taken % len(self._sigmas)]
+        level = self._levels[self._taken % len(self._levels)]
         self._taken += 1
-        latents = noise * (1 + sigma**2) ** 0.5
-        levels = sigma.expand(case.batch)
+        alpha, sigma = self.model.objective.alpha_sigma(level)
+        latents = noise * (alpha**2 + sigma**2) ** 0.5
+        levels = level.expand(case.batch)
         synchronise(self.model.device)
         started = time.perf_counter()
         self.model.denoise(latents, levels, conditioning, self.settings.cfg_scale)

@@ -38,8 +38,8 @@ def calibrate(
     sites = model.sites()
     layers = [site.name for site in sites]
     map_layer = [site.name for site in sites if site.role == "qkv"][-1:] or layers[-1:]
-    middle = settings.steps // 2
-    observer = ActObserver(model.network, layers, settings.levels(), map_layer[0], middle)
+    levels, middle = settings.levels(model.objective), settings.steps // 2
+    observer = ActObserver(model.network, layers, levels, map_layer[0], middle)
     remove = model.add_step_listener(observer.set_level)
     started = time.perf_counter()
     try:
@@ -61,7 +61,7 @@ def calibrate(
         "clip_ids": prompts["clip_id"].tolist(),
         "overhead": observer.seconds / (elapsed - observer.seconds),
         "map_layer": map_layer[0],
-        "map_level": settings.levels().values[middle],
+        "map_level": levels.values[middle],
     }
     assert observer.activation_map is not None  # the sampler passes every step of the schedule
     return replace(stats, metadata=metadata), observer.activation_map
