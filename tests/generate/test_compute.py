@@ -9,7 +9,6 @@ import torch
 import yaml
 
 from audioptq.calibrate.run import calibrate
-from audioptq.errors import UserError
 from audioptq.generate.compute import use_compute
 from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.quantize import QuantLinear, QuantRecipe, quantize_model

@@ -46,7 +46,11 @@ def saved(tiny_model, tiny_prompts, make_settings, tmp_path):
             model.add_step_listener(clock.set_level)
         path = tmp_path / f"{name}.safetensors"
         save_quantized(
-            path, model.network, recipe, components=model.components, metadata={"family": model.family, "model_config": model.config}
+            path,
+            model.network,
+            recipe,
+            components=model.components,
+            metadata={"family": model.family, "model_config": model.config},
         )
         return path, model
 

@@ -191,7 +191,11 @@ def change(config, path, value):
         ("model.conditioning.cond_dim", "wide", "`model.conditioning.cond_dim` is 'wide'"),
         ("model.conditioning.configs", [], "one with the id prompt"),
         ("model.conditioning.configs", [5], "`model.conditioning.configs.0` is 5; a mapping"),
-        ("model.conditioning.configs.0.type", "clap_text", "'clap_text'; what is built here is number, int, word_transformer, t5"),
+        (
+            "model.conditioning.configs.0.type",
+            "clap_text",
+            "'clap_text'; what is built here is number, int, word_transformer, t5",
+        ),
         ("model.conditioning.configs.1.id", "mood", "`model.conditioning.configs.1.id` is 'mood'"),
         ("model.conditioning.configs.1.config.pretransform_ckpt_path", "/etc/passwd", "may name no file"),
         ("model.conditioning.configs.0.config.clap_ckpt_path", "model.safetensors", "may name no file"),

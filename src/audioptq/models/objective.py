@@ -123,7 +123,9 @@ class Discrete(Objective):
         _one_of("timestep_spacing", spacing, SPACINGS)
         for key in ("thresholding", "rescale_betas_zero_snr"):
             if config.get(key):
-                raise UserError(f"The scheduler's `{key}` is {config[key]!r}, which is not supported here: only false is.")
+                raise UserError(
+                    f"The scheduler's `{key}` is {config[key]!r}, which is not supported here: only false is."
+                )
         return cls(
             names[kind],
             (1 - _betas(config, n_steps)).cumprod(0),

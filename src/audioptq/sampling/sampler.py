@@ -10,10 +10,10 @@ from audioptq.machine.memory import freed_is_kept
 from audioptq.models.base import AudioModel
 from audioptq.sampling.noise import initial_noise, step_noise
 from audioptq.sampling.schedules import level_values
-from audioptq.sampling.settings import DEFAULT_SAMPLER, SAMPLERS, SamplerSettings
+from audioptq.sampling.settings import DEFAULT_SAMPLER, DEFAULTS, SAMPLERS, SamplerSettings
 from audioptq.sampling.solvers import SOLVERS, Walk
 
-__all__ = ["DEFAULT_SAMPLER", "SAMPLERS", "SamplerSettings", "check_lengths", "sample"]
+__all__ = ["DEFAULTS", "DEFAULT_SAMPLER", "SAMPLERS", "SamplerSettings", "check_lengths", "sample"]
 
 
 @torch.inference_mode()

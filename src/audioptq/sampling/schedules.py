@@ -44,7 +44,9 @@ def timesteps(steps: int, objective: Discrete, spacing: str | None = None) -> li
     """
     n_train, spacing = len(objective.alphas_cumprod), spacing or objective.spacing
     if steps > n_train:
-        raise UserError(f"sampler.steps is {steps}, but the model was trained on {n_train} timesteps: set it to that or fewer.")
+        raise UserError(
+            f"sampler.steps is {steps}, but the model was trained on {n_train} timesteps: set it to that or fewer."
+        )
     if spacing == "linspace":
         chosen = torch.linspace(0, n_train - 1, steps, dtype=torch.float64).round().flip(0)
     elif spacing == "leading":

@@ -21,7 +21,7 @@ SAMPLERS: dict[str, dict[str, dict[str, Any]]] = {
     "dpmpp-2m-sde": {"v": SIGMAS},
     "dpmpp-2m": {"v": SIGMAS},
     "euler": {"v": SIGMAS, "rectified_flow": TIMES},
-    "ddim": dict.fromkeys(("eps", "v_discrete"), {**TIMESTEPS, "eta": 0.0}),
+    "ddim": {key: {**TIMESTEPS, "eta": 0.0} for key in ("eps", "v_discrete")},
     "ddpm": dict.fromkeys(("eps", "v_discrete"), TIMESTEPS),
     "ping-pong": {"rectified_flow": {"logsnr_min": -6.0, "logsnr_max": 2.0}},
 }
@@ -108,7 +108,9 @@ class SamplerSettings:
         own = asdict(self)
         unknown = next((key for key in changes if key not in own), None)
         if unknown is not None:
-            raise UserError(f"A sampler has no setting {unknown!r}.{did_you_mean(unknown, own)} It has {', '.join(own)}.")
+            raise UserError(
+                f"A sampler has no setting {unknown!r}.{did_you_mean(unknown, own)} It has {', '.join(own)}."
+            )
         name = str(changes.get("name", self.name))
         if name != self.name and name in SAMPLERS:
             legal = {key for schedule in SAMPLERS[name].values() for key in schedule}
@@ -136,12 +138,15 @@ class SamplerSettings:
     def _check(self) -> None:
         values = (self.steps, self.cfg_scale, *(getattr(self, key) for key in _SCHEDULE if key != "spacing"))
         numbers = [value for value in values if value is not None]
-        if any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
-            raise UserError(f"The sampler's settings must be numbers, but are {self.record()}.")
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number):
+                raise UserError(
+                    f"The settings of a sampler are finite numbers, but among {self.record()} is {number!r}."
+                )
         low, high = self.sigma_min, self.sigma_max
         if low is not None and high is not None and not 0 < low < high < math.inf:
             raise UserError(
-                f"sampler.sigma_min is {low} and sigma_max {high}: 0 < sigma_min < sigma_max is needed."
+                f"`sampler.sigma_min` is {low} and `sampler.sigma_max` is {high}: 0 < sigma_min < sigma_max is needed."
             )
         if not isinstance(self.steps, int) or self.steps < 1 or (self.steps < 2 and "v" in SAMPLERS[self.name]):
             least = 2 if "v" in SAMPLERS[self.name] else 1
@@ -152,9 +157,18 @@ class SamplerSettings:
             raise UserError(f"sampler.spacing is {self.spacing!r}; legal are leading, trailing and linspace.")
         first, last = self.logsnr_min, self.logsnr_max
         if (first is None) != (last is None) or (first is not None and last is not None and not first < last):
-            raise UserError(f"sampler.logsnr_min is {first} and logsnr_max {last}: both, rising, or neither are needed.")
+            raise UserError(
+                f"sampler.logsnr_min is {first} and logsnr_max {last}: both, rising, or neither are needed."
+            )
 
 
 _SCHEDULE = tuple(field.name for field in fields(SamplerSettings))[3:]  # all but name, steps, cfg_scale
 # What config.yaml evaluates mini with; Stable Audio Open takes 100 steps and a guidance of 7.
 DEFAULT_SAMPLER = SamplerSettings("dpmpp-3m-sde", steps=16, cfg_scale=3.0)
+# Where nothing else is said, by objective: few steps without guidance as Stable Audio Open Small is published, and DDIM's fifty.
+DEFAULTS = {
+    "v": DEFAULT_SAMPLER,
+    "rectified_flow": SamplerSettings("ping-pong", steps=8, cfg_scale=1.0),
+    "eps": SamplerSettings("ddim", steps=50, cfg_scale=3.0),
+    "v_discrete": SamplerSettings("ddim", steps=50, cfg_scale=3.0),
+}

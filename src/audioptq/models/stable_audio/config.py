@@ -71,7 +71,9 @@ def _check_denoiser(config: Mapping[str, Any]) -> None:
             _whole(config, f"model.diffusion.config.{key}", 0, LARGEST)
     if inner["embed_dim"] % inner["num_heads"]:
         raise _refused(
-            "model.diffusion.config.num_heads", inner["num_heads"], f"a divisor of embed_dim, {inner['embed_dim']}, is needed"
+            "model.diffusion.config.num_heads",
+            inner["num_heads"],
+            f"a divisor of embed_dim, {inner['embed_dim']}, is needed",
         )
 
 
@@ -91,7 +93,9 @@ def _check_conditioning(config: Mapping[str, Any]) -> None:
     for key in ("cross_attention_cond_ids", "global_cond_ids", "input_concat_ids", "prepend_cond_ids"):
         names = _get(config, "model.diffusion", dict).get(key, [])
         if not isinstance(names, list) or not all(name in ids for name in names):
-            raise _refused(f"model.diffusion.{key}", names, f"a list of ids of conditioners is needed: {', '.join(ids)}")
+            raise _refused(
+                f"model.diffusion.{key}", names, f"a list of ids of conditioners is needed: {', '.join(ids)}"
+            )
 
 
 def _check_pretransform(config: Mapping[str, Any]) -> None:
@@ -150,12 +154,14 @@ def _number(path: str, value: Any, low: int, high: int) -> None:
 def _one_of(config: Mapping[str, Any], path: str, legal: tuple[str, ...]) -> None:
     value = _get(config, path, str)
     if value not in legal:
-        raise _refused(path, value, f"what is built here is {', '.join(legal)}.{did_you_mean(value, legal)}".rstrip("."))
+        raise _refused(
+            path, value, f"what is built here is {', '.join(legal)}.{did_you_mean(value, legal)}".rstrip(".")
+        )
 
 
 def _refused(path: str, value: object, why: str) -> UserError:
     said = repr(value)
     return UserError(
-        f"The model configuration cannot be used: `{path}` is {said if len(said) <= 80 else f'{said[:77]}...'}; {why}. It must follow "
-        "stable-audio-tools' schema for a conditioned diffusion model, as models/mini/model_config.json does (docs/adding-a-model.md)."
+        f"The model configuration cannot be used: `{path}` is {said if len(said) <= 80 else f'{said[:77]}...'}; {why}. It must "
+        "follow stable-audio-tools' schema for a conditioned diffusion model, as models/mini/model_config.json does (docs/adding-a-model.md)."
     )
