@@ -163,5 +163,6 @@ def _refused(path: str, value: object, why: str) -> UserError:
     said = repr(value)
     return UserError(
         f"The model configuration cannot be used: `{path}` is {said if len(said) <= 80 else f'{said[:77]}...'}; {why}. It must "
-        "follow stable-audio-tools' schema for a conditioned diffusion model, as models/mini/model_config.json does (docs/adding-a-model.md)."
+        "follow stable-audio-tools' schema for a conditioned diffusion model, as models/mini/model_config.json does "
+        "(docs/adding-a-model.md)."
     )
