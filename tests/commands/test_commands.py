@@ -222,7 +222,8 @@ def test_mistakes_of_generating_are_one_paragraph(folder, tmp_path, refused):
     assert "no quantized model" in refused("generate", folder / "tiny/model.safetensors", "a", "-o", out)
     assert "at most 1.024 seconds" in refused("generate", weights, "a dog", "-o", out, "--seconds", "9")
     assert "nearest calibrated level" in refused("generate", weights, "a dog", "-o", out, "--steps", "7")
-    assert "the samplers are" in refused("generate", weights, "a dog", "-o", out, "--sampler", "euler")
+    assert "the samplers are" in refused("generate", weights, "a dog", "-o", out, "--sampler", "heun")
+    assert "does not go with this model" in refused("generate", weights, "a dog", "-o", out, "--sampler", "ddim")
     assert "has no T5 text encoder" in refused("generate", weights, "a dog", "-o", out, "--text-encoder", folder)
     assert not out.exists()
 
