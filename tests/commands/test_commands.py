@@ -243,7 +243,7 @@ def test_mistakes_of_quantizing_are_one_paragraph(folder, tmp_path, refused, mon
     assert "holds no mapping" in refused("quantize", model, "list.yaml", *target)
     assert "legal values are 8, 4, 3, 2" in refused("quantize", model, "bits.yaml", *target)
     assert "no.yaml cannot be read" in refused("quantize", model, "no.yaml", *target)
-    assert "no readable model_config.json" in refused("quantize", tmp_path, "w8", *target, *library)
+    assert "is of no family that is known here" in refused("quantize", tmp_path, "w8", *target, *library)
     assert "give --calibrate as well" in refused("quantize", model, "w8", *target, *library, "--save-stats", "s")
     stats = ["--stats", folder / "captions.txt"]
     assert "captions.txt cannot be read" in refused("quantize", model, "w4a8_sqd", *target, *library, *stats)
