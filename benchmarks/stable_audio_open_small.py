@@ -6,6 +6,7 @@
 Random weights say what fits and how long it takes, and nothing about quality. Each line is printed when it is known.
 """
 
+import platform
 import resource
 import sys
 import time
@@ -15,6 +16,7 @@ import pandas as pd
 import torch
 import yaml
 
+from audioptq.calibrate.act_stats import ActStats
 from audioptq.calibrate.run import calibrate
 from audioptq.generate import TextToAudio
 from audioptq.models.registry import open_model
@@ -27,22 +29,30 @@ SETTINGS = SamplerSettings("ping-pong", steps=8, cfg_scale=1.0)
 SECONDS = 524288 / 44100
 
 
-def main(folder: Path, names: list[str]) -> None:
-    """Calibrates once, then quantizes, loads and generates a clip under each recipe."""
-    entries = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["recipes"]
+def calibrated(folder: Path) -> ActStats:
+    """Activation statistics of one prompt."""
     started = time.perf_counter()
     model = open_model(folder / "model", folder / "t5")
-    print(f"threads {torch.get_num_threads()}, opened in {time.perf_counter() - started:.1f} s", flush=True)
+    print(f"opened in {time.perf_counter() - started:.1f} s", flush=True)
     prompts = pd.DataFrame({"clip_id": ["a"], "caption": ["a dog barks"], "seconds_total": [SECONDS]})
     started = time.perf_counter()
     stats, _ = calibrate(model, prompts, settings=SETTINGS, seed=5, batch_size=1)
     print(f"calibrated on a prompt in {time.perf_counter() - started:.1f} s; layers {len(stats.layers)}", flush=True)
-    del model
-    for name in names:
-        recipe = QuantRecipe.from_config(name, entries[name])
-        path = folder / f"{name}.safetensors"
+    return stats
+
+
+def main(folder: Path, names: list[str]) -> None:
+    """Calibrates once if a recipe needs it, then quantizes, loads and generates a clip under each recipe."""
+    entries = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["recipes"]
+    print(f"threads {torch.get_num_threads()}, torch {torch.__version__}, {platform.processor() or platform.machine()}", flush=True)
+    recipes = [QuantRecipe.from_config(name, entries[name]) for name in names]
+    stats = calibrated(folder) if any(recipe.needs_calibration for recipe in recipes) else None
+    for recipe in recipes:
+        path = folder / f"{recipe.name}.safetensors"
         started = time.perf_counter()
-        size = quantize_to_file(open_model(folder / "model"), recipe, stats, path, name="open_small").size
+        size = quantize_to_file(
+            open_model(folder / "model"), recipe, stats, path, name="open_small", sampler=SETTINGS.record()
+        ).size
         quantized = time.perf_counter() - started
         started = time.perf_counter()
         generator = TextToAudio.load(path, folder / "t5")
@@ -53,7 +63,7 @@ def main(folder: Path, names: list[str]) -> None:
         audio = generator.generate("a dog barks", seconds=SECONDS)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(
-            f"{name}: file {path.stat().st_size:,} bytes, denoiser {size['components']['denoiser']:,}; quantized in {quantized:.1f} s, "
+            f"{recipe.name}: file {path.stat().st_size:,} bytes, denoiser {size['components']['denoiser']:,}; quantized in {quantized:.1f} s, "
             f"loaded in {loaded:.1f} s, clip {audio.shape} in {time.perf_counter() - started:.1f} s, {len(levels)} steps, "
             f"finite {bool((abs(audio) < float('inf')).all())}; peak of the process so far {peak / 1e9:.2f} GB",
             flush=True,
