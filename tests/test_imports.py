@@ -198,7 +198,7 @@ def test_a_scripts_files_are_found_directly_and_through_others(tmp_path):
     [
         (
             "generate",
-            {"generate/shard.py", "sampling/noise.py", "sampling/solvers.py", "models/registry.py"},
+            {"generate/shard.py", "sampling/noise.py", "models/registry.py", "quantize/layers/operator.py"},
             {"score/kl.py", "report/page/sentences.py"},
         ),
         (
@@ -209,7 +209,7 @@ def test_a_scripts_files_are_found_directly_and_through_others(tmp_path):
         (
             "embed_clips",
             {"embed/run.py", "embed/cache.py", "evaluators.py"},
-            {"quantize/layers/linear.py", "sampling/noise.py"},
+            {"quantize/layers/operator.py", "sampling/noise.py"},
         ),
         (
             "references",
