@@ -13,6 +13,7 @@ from audioptq.bench.forms import denoiser
 from audioptq.machine.device import synchronise
 from audioptq.models.base import AudioModel
 from audioptq.quantize import QuantOp
+from audioptq.quantize.integer.bind import backend_of
 
 KINDS = ("linears", "attention", "norms", "quantizing", "rest")
 MARK = "audioptq::"
