@@ -156,7 +156,7 @@ def test_a_scripts_files_are_found_directly_and_through_others(tmp_path):
     [
         (
             "generate",
-            {"generate/shard.py", "sampling/noise.py", "models/stable_audio/mel_pca.py", "quantize/layers/linear.py"},
+            {"generate/shard.py", "sampling/noise.py", "models/stable_audio/mel_pca.py", "quantize/layers/operator.py"},
             {"score/kl.py", "report/page/sentences.py"},
         ),
         (
@@ -167,7 +167,7 @@ def test_a_scripts_files_are_found_directly_and_through_others(tmp_path):
         (
             "embed_clips",
             {"embed/run.py", "embed/cache.py", "evaluators.py"},
-            {"quantize/layers/linear.py", "sampling/noise.py"},
+            {"quantize/layers/operator.py", "sampling/noise.py"},
         ),
         (
             "references",

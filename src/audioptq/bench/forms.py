@@ -16,7 +16,7 @@ from audioptq.machine.memory import require_memory
 from audioptq.models.base import AudioModel
 from audioptq.models.registry import open_model
 from audioptq.models.stable_audio.files import weights_file
-from audioptq.quantize import QuantLinear
+from audioptq.quantize import QuantOp
 from audioptq.quantize.layers.cast import has_fast_products
 
 # Packings of torchao's int4 weights, in the order in which they are tried.
@@ -70,7 +70,7 @@ def build_form(entry: BenchModel, form: Form, weights: str | None) -> BuiltForm:
 
 def _recipe(entry: BenchModel, form: Form, weights: str) -> BuiltForm:
     made = open_generator(weights, entry.text_encoder, compute=form.compute)
-    layers = sum(isinstance(module, QuantLinear) for module in made.model.network.modules())
+    layers = sum(isinstance(module, QuantOp) for module in made.model.network.modules())
     if form.compute == "integer" and not made.backends:
         raise UserError(made.note.partition(": ")[2] or made.note)
     note = "" if made.compute == form.compute else made.note.partition(": ")[2]

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from audioptq.machine.device import synchronise
 from audioptq.models.base import AudioModel
-from audioptq.quantize import QuantLinear
+from audioptq.quantize import QuantOp
+from audioptq.quantize.integer.bind import IntegerProduct
 
 KINDS = ("linears", "attention", "norms", "rotary", "quantizing", "rest")
 PRODUCTS = {
@@ -87,10 +88,9 @@ def _watch_module(module: nn.Module, watch: Stopwatch, undo: ExitStack) -> None:
     if kind is not None:
         undo.callback(module.register_forward_pre_hook(lambda *_: watch.enter(kind)).remove)
         undo.callback(module.register_forward_hook(lambda *_: watch.leave()).remove)
-    backend = getattr(module, "backend", None)
-    if hasattr(backend, "product"):
-        undo.callback(setattr, module, "backend", backend)
-        module.backend = _WatchedBackend(backend, watch)  # type: ignore[assignment]
+    if isinstance(module, QuantOp) and isinstance(module.product, IntegerProduct):
+        undo.callback(setattr, module.product, "backend", module.product.backend)
+        module.product.backend = _WatchedBackend(module.product.backend, watch)  # type: ignore[assignment]
     home = sys.modules[type(module).__module__]
     if hasattr(module, "to_out") and hasattr(home, ROTARY) and not hasattr(getattr(home, ROTARY), "is_watched"):
         undo.callback(setattr, home, ROTARY, getattr(home, ROTARY))
@@ -98,7 +98,7 @@ def _watch_module(module: nn.Module, watch: Stopwatch, undo: ExitStack) -> None:
 
 
 def _kind_of(module: nn.Module) -> str | None:
-    if isinstance(module, QuantLinear):
+    if isinstance(module, QuantOp):
         return "quantizing"
     if isinstance(module, nn.Linear | nn.Conv1d):
         return "linears"
