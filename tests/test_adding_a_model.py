@@ -12,11 +12,6 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/adding-a-model.md").read_text(encoding="utf-8")
-# To be set once the rules take a family's files as inputs, convolutions are quantized, and `per_concat_group` takes a site's parts.
-RUNS_THE_WORKFLOW = False
-NEEDS_THE_RULES = pytest.mark.skipif(
-    not RUNS_THE_WORKFLOW, reason="needs rules that take a family's files, and quantized convolutions"
-)
 USE = """
 import torch
 from audioptq.generate.shard import GenerationSettings, generate_shard
@@ -73,9 +68,6 @@ def project(tmp_path_factory):
     tiny = yaml.safe_load((ROOT / "tests/config.tiny.yaml").read_text(encoding="utf-8"))
     for key, value in experiment.items():  # the tiny run's counts, and the page's model, sampler and recipes
         tiny[key] = tiny.get(key, {}) | value if isinstance(value, dict) and key != "sampler" else value
-    if not RUNS_THE_WORKFLOW:  # the parts are the recipe's to list as yet, and not the site's
-        del tiny["recipes"]["w4a8_parts"]
-        tiny["run"].remove("w4a8_parts")
     (folder / "toy.yaml").write_text(yaml.safe_dump(tiny), encoding="utf-8")
     done = run(folder, sys.executable, "-c", write)
     assert done.returncode == 0, done.stderr
@@ -108,7 +100,6 @@ def test_a_sampler_of_another_objective_is_refused_by_name(project):
     assert "ddim, ddpm" in done.stderr
 
 
-@NEEDS_THE_RULES
 def test_the_workflow_plans_its_jobs(project):
     done = run(project, "snakemake", "-n", "--quiet", "rules", "--configfile", "config.yaml", "toy.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -116,7 +107,6 @@ def test_the_workflow_plans_its_jobs(project):
 
 
 @pytest.mark.slow
-@NEEDS_THE_RULES
 def test_the_workflow_runs_to_a_table_with_its_recipes(project):
     done = run(project, "snakemake", "--cores", "1", "--configfile", "config.yaml", "toy.yaml")
     assert done.returncode == 0, done.stderr[-5000:]

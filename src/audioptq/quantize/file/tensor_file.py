@@ -76,7 +76,7 @@ class TensorFile:
         except UserError:
             raise
         except Exception as error:  # whatever a reader trips over
-            raise damaged(path, f"it is no whole file of a quantized model ({error})") from error
+            raise damaged(path, f"it is no whole safetensors file of a quantized model ({error})") from error
 
     def __enter__(self) -> "TensorFile":
         return self

@@ -14,8 +14,8 @@ from audioptq.quantize.arithmetic.granularity import PerAxes, act_granularity
 from audioptq.quantize.layers.kinds import KINDS, Geometry
 from audioptq.quantize.recipe.specs import ActivationSpec
 
-# Elements of the patches that are made, multiplied and let go at a time. Which positions are together depends on the layer and the
-# length of a clip alone.
+# About so many elements of patches are made, multiplied and let go at a time: at least a row of positions. Which are together
+# depends on the layer and the length of a clip alone.
 PATCHES_AT_ONCE = 2**22
 # Tokens or patches, their scale (None where a product needs none), and the same of the raw input where a branch reads it.
 Piece = tuple[Tensor, Tensor | None, Tensor | None]
