@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import audioptq.runs.job as job
+from audioptq.calibrate.observer import rows_of
 from audioptq.calibrate.run import calibrate
 from audioptq.files.artifacts import read_parquet, write_tensors
 from audioptq.machine.device import best_device
@@ -35,7 +36,8 @@ def calibrate_shard(
     )
     stats.save(stats_path)
     layer = stats.metadata["map_layer"]
-    tensors = {"activation": activation, "weight": model.network.get_submodule(layer).weight}
+    kind = next(site.kind for site in model.sites() if site.name == layer)
+    tensors = {"activation": activation, "weight": rows_of(model.network.get_submodule(layer).weight, kind)}
     record = {"layer": layer, "level": stats.metadata["map_level"], "step": settings.steps // 2}
     write_tensors(map_path, tensors, {**record, "n_steps": settings.steps, "alpha": 0.5})
     log(f"{len(prompts)} prompts; observing took {stats.metadata['overhead']:.1%} of the time of generating")

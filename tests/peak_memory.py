@@ -80,14 +80,12 @@ def main() -> None:
     parser.add_argument("--latents", type=int, help="length of the clip (default: the model's longest)")
     parser.add_argument("--blocks", type=int, help="blocks that run (default: all)")
     parser.add_argument("--compute", choices=("simulated", "integer"), default="simulated")
-    parser.add_argument("--keep", action="store_true", help="keep what integer compute packs")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     from audioptq.generate.compute import use_compute
     from audioptq.generate.load import open_generator
     from audioptq.machine.memory import freed_is_kept
-    from audioptq.quantize.integer import summary, use_integer
 
     peaks, started = Peaks(), time.monotonic()
     peaks.enter("loading")
@@ -95,12 +93,7 @@ def main() -> None:
     model, recipe = opened.model, opened.recipe
     if options.compute == "integer":
         peaks.enter("integer compute")
-        line = (
-            summary(use_integer(model.network, keep=True))
-            if options.keep
-            else use_compute(model.network, recipe, "integer")[2]
-        )
-        print(line)
+        print(use_compute(model.network, recipe, "integer")[2])
     peaks.enter("conditioning")
     loaded = read("VmRSS")
     blocks = model.network.model.model.transformer.layers

@@ -1,6 +1,7 @@
-"""Writes models in the layouts in which Stable Audio Open 1.0 and google-t5/t5-base are published, with random weights.
+"""Writes models in the layouts in which Stable Audio Open 1.0, its Small and google-t5/t5-base are published, with random weights.
 
-    python tests/published_model.py folder full     # 4.85 GB + 0.9 GB, tensor by tensor: folder/model, folder/t5
+    python tests/published_model.py folder full            # 4.85 GB + 0.9 GB, tensor by tensor: folder/model, folder/t5
+    python tests/published_model.py folder open_small_full # 1.68 GB + 0.9 GB: Stable Audio Open Small
 
 The keys of the configuration are those of the published model_config.json, as two public copies of it agree on them
 (yukara-ikemiya/friendly-stable-audio-tools and a ComfyUI node); the counts of parameters are in tests/models/test_published.py.
@@ -9,7 +10,7 @@ The keys of the configuration are those of the published model_config.json, as t
 import json
 import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,13 @@ N_SENTINELS = 100  # <extra_id_0> and so on
 SIZES: dict[str, dict[str, Any]] = {
     "small": {
         "sample_size": 2**19, "channels": 4, "latent": 8, "cond": 32, "embed": 64, "depth": 2, "heads": 2, "t5": "t5-random",
+    },
+    # Stable Audio Open Small, small and as published.
+    "open_small": {
+        "sample_size": 2**19, "channels": 4, "latent": 8, "cond": 32, "embed": 64, "depth": 2, "heads": 2, "t5": "t5-random",
+    },
+    "open_small_full": {
+        "sample_size": 2**19, "channels": 128, "latent": 64, "cond": 768, "embed": 1024, "depth": 16, "heads": 8, "t5": "t5-base",
     },
     "full": {
         "sample_size": 2**21, "channels": 128, "latent": 64, "cond": 768, "embed": 1536, "depth": 24, "heads": 24, "t5": "t5-base",
@@ -51,25 +59,30 @@ def published_config(geometry: str = "small") -> dict[str, Any]:
         "downsampling_ratio": 2048,
         "io_channels": 2,
     }
-    seconds = {"type": "number", "config": {"min_val": 0, "max_val": 512}}
-    prompt = {"id": "prompt", "type": "t5", "config": {"t5_model_name": size["t5"], "max_length": 128}}
-    configs = [prompt, {"id": "seconds_start", **seconds}, {"id": "seconds_total", **seconds}]
-    dit = {
+    is_small = geometry.startswith("open_small")
+    timing = ["seconds_total"] if is_small else ["seconds_start", "seconds_total"]
+    seconds = {"type": "number", "config": {"min_val": 0, "max_val": 256 if is_small else 512}}
+    max_length = 64 if is_small else 128
+    prompt = {"id": "prompt", "type": "t5", "config": {"t5_model_name": size["t5"], "max_length": max_length}}
+    configs = [prompt, *({"id": name, **seconds} for name in timing)]
+    dit: dict[str, Any] = {
         "io_channels": size["latent"],
         "embed_dim": size["embed"],
         "depth": size["depth"],
         "num_heads": size["heads"],
         "cond_token_dim": size["cond"],
-        "global_cond_dim": 2 * size["cond"],
-        "project_cond_tokens": False,
+        "global_cond_dim": len(timing) * size["cond"],
         "transformer_type": "continuous_transformer",
     }
+    dit |= {"attn_kwargs": {"qk_norm": "ln"}} if is_small else {"project_cond_tokens": False}
     diffusion = {
-        "cross_attention_cond_ids": ["prompt", "seconds_start", "seconds_total"],
-        "global_cond_ids": ["seconds_start", "seconds_total"],
+        "cross_attention_cond_ids": ["prompt", *timing],
+        "global_cond_ids": timing,
         "type": "dit",
         "config": dit,
     }
+    if is_small:
+        diffusion["diffusion_objective"] = "rf_denoiser"
     model = {
         "pretransform": {"type": "autoencoder", "iterate_batch": True, "config": autoencoder},
         "conditioning": {"configs": configs, "cond_dim": size["cond"]},
@@ -100,7 +113,9 @@ def publish_stable_audio(directory: str | Path, geometry: str = "small", dtype: 
     torch.manual_seed(SEED)
     with WithoutInitialising():
         state = build_network(config).state_dict()
-    write_safetensors(directory / "model.safetensors", state, random_value(), getattr(torch, dtype))
+    # Small's file has its autoencoder in 16 bits.
+    is_half = "pretransform." if geometry.startswith("open_small") else "nothing"
+    write_safetensors(directory / "model.safetensors", state, random_value(), getattr(torch, dtype), is_half)
     return directory
 
 
@@ -132,7 +147,9 @@ def random_value() -> Callable[[str, Tensor], Tensor]:
         if name.endswith("weight_g"):
             return torch.full(tensor.shape, conv_gain(name, tensor))
         if "norm" in name.rpartition(".")[0].rpartition(".")[2]:
-            return torch.ones(tensor.shape)  # T5's
+            return torch.full(
+                tensor.shape, 0.0 if name.endswith("bias") else 1.0
+            )  # T5's, and those of queries and keys
         if name.endswith(KEPT) and not tensor.is_meta:
             return tensor
         noise = torch.randn(tensor.shape, generator=generator)
@@ -152,28 +169,29 @@ def conv_gain(name: str, norm: Tensor) -> float:
 
 
 def write_safetensors(
-    path: Path, state: Mapping[str, Tensor], value: Callable[[str, Tensor], Tensor], dtype: torch.dtype
+    path: Path,
+    state: Mapping[str, Tensor],
+    value: Callable[[str, Tensor], Tensor],
+    dtype: torch.dtype,
+    half: str = "nothing",
 ) -> None:
-    """Writes a safetensors file tensor by tensor: 8 bytes of length, the header as JSON, the data in the header's order."""
+    """Writes a safetensors file tensor by tensor: 8 bytes of length, the header as JSON, the data in the header's order.
+
+    Names that begin with `half` are stored in float16.
+    """
     kinds = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-    itemsize, end, header = dtype.itemsize, 0, {}
+    types = {name: torch.float16 if name.startswith(half) else dtype for name in state}
+    end, header = 0, {}
     for name, tensor in state.items():
-        start, end = end, end + tensor.numel() * itemsize
-        header[name] = {"dtype": kinds[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        start, end = end, end + tensor.numel() * types[name].itemsize
+        header[name] = {"dtype": kinds[types[name]], "shape": list(tensor.shape), "data_offsets": [start, end]}
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
     with path.open("wb") as handle:
         handle.write(struct.pack("<Q", len(head)) + head)
-        for data in _bytes(state, value, dtype):
-            handle.write(data)
-
-
-def _bytes(
-    state: Mapping[str, Tensor], value: Callable[[str, Tensor], Tensor], dtype: torch.dtype
-) -> Iterator[memoryview]:
-    for name, tensor in state.items():
-        stored = value(name, tensor).detach().to(dtype).contiguous()
-        yield stored.flatten().view(torch.uint8).numpy().data
+        for name, tensor in state.items():
+            stored = value(name, tensor).detach().to(types[name]).contiguous()
+            handle.write(stored.flatten().view(torch.uint8).numpy().data)
 
 
 def write_tokenizer(directory: Path, n_tokens: int) -> None:
@@ -205,5 +223,5 @@ if __name__ == "__main__":
     folder, geometry = Path(sys.argv[1]), sys.argv[2]
     print(
         publish_stable_audio(folder / "model", geometry),
-        publish_t5(folder / "t5", "base" if geometry == "full" else "small"),
+        publish_t5(folder / "t5", "base" if geometry.endswith("full") else "small"),
     )

@@ -18,7 +18,7 @@ def test_every_stage_has_a_peak(tiny_model, tmp_path, compute):
     recipe = QuantRecipe.from_config("w4a8", {"weight": {"bits": 4}, "activation": {"bits": 8}})
     quantize_model(model.network, recipe, None, model.sites())
     path = tmp_path / "weights.safetensors"
-    metadata = {"model_config": model.config}
+    metadata = {"family": model.family, "model_config": model.config}
     save_quantized(path, model.network, recipe, components=model.components, metadata=metadata)
     script = Path(__file__).with_name("peak_memory.py")
     command = [sys.executable, "-W", "ignore", str(script), str(path), "--compute", compute, "--threads", "1"]

@@ -80,5 +80,5 @@ def test_steps_walk_through_the_schedule(tiny_model, stepper):
     with tiny_model.listening(seen.append):
         for _ in range(stepper.settings.steps + 1):
             stepper.step(Case(16, 2))
-    levels = stepper.settings.levels().values
+    levels = stepper.settings.levels(stepper.model.objective).values
     torch.testing.assert_close(torch.tensor(seen), torch.tensor([*levels, levels[0]]), rtol=1e-3, atol=0)

@@ -222,7 +222,8 @@ def test_mistakes_of_generating_are_one_paragraph(folder, tmp_path, refused):
     assert "no quantized model" in refused("generate", folder / "tiny/model.safetensors", "a", "-o", out)
     assert "at most 1.024 seconds" in refused("generate", weights, "a dog", "-o", out, "--seconds", "9")
     assert "nearest calibrated level" in refused("generate", weights, "a dog", "-o", out, "--steps", "7")
-    assert "the samplers are" in refused("generate", weights, "a dog", "-o", out, "--sampler", "euler")
+    assert "the samplers are" in refused("generate", weights, "a dog", "-o", out, "--sampler", "heun")
+    assert "does not go with this model" in refused("generate", weights, "a dog", "-o", out, "--sampler", "ddim")
     assert "has no T5 text encoder" in refused("generate", weights, "a dog", "-o", out, "--text-encoder", folder)
     assert not out.exists()
 
@@ -242,7 +243,7 @@ def test_mistakes_of_quantizing_are_one_paragraph(folder, tmp_path, refused, mon
     assert "holds no mapping" in refused("quantize", model, "list.yaml", *target)
     assert "legal values are 8, 4, 3, 2" in refused("quantize", model, "bits.yaml", *target)
     assert "no.yaml cannot be read" in refused("quantize", model, "no.yaml", *target)
-    assert "no readable model_config.json" in refused("quantize", tmp_path, "w8", *target, *library)
+    assert "is of no family that is known here" in refused("quantize", tmp_path, "w8", *target, *library)
     assert "give --calibrate as well" in refused("quantize", model, "w8", *target, *library, "--save-stats", "s")
     stats = ["--stats", folder / "captions.txt"]
     assert "captions.txt cannot be read" in refused("quantize", model, "w4a8_sqd", *target, *library, *stats)

@@ -10,7 +10,8 @@ from audioptq.generate.load import open_generator
 from audioptq.generate.shard import GenerationSettings, generate_shard
 from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.models.stable_audio.build import build_network
-from audioptq.quantize import QuantRecipe, quantize_model, save_quantized
+from audioptq.quantize import QuantRecipe
+from audioptq.quantize.to_file import quantize_to_file
 from audioptq.sampling.sampler import SamplerSettings, sample
 
 SQD = {
@@ -104,10 +105,8 @@ def test_a_recipe_goes_the_whole_way_to_ten_seconds_of_stereo(published, model, 
     assert activation.shape == (1 + model.latent_shape[1], 64)
     recipe = QuantRecipe.from_config("w8a8_sqd", SQD)
     fresh = StableAudioModel.load(published / "model")  # no T5 is needed to quantize
-    _, layers = quantize_model(fresh.network, recipe, stats, fresh.sites())
-    assert layers["quantized"].all()
     path = tmp_path / "weights.safetensors"
-    save_quantized(path, fresh.network, recipe, components=fresh.components, metadata={"model_config": fresh.config})
+    assert quantize_to_file(fresh, recipe, stats, path, name="open").layers["quantized"].all()
     opened = open_generator(path, published / "t5")
     loaded = opened.model
     manifest, _ = generate_shard(

@@ -12,20 +12,22 @@ from audioptq.calibrate.act_stats import ActStats, LayerStats
 from audioptq.errors import UserError
 from audioptq.noise_levels import NoiseLevels
 from audioptq.quantize import (
-    QuantLinear,
+    QuantOp,
     QuantRecipe,
     SmoothingSpec,
     load_quantized,
-    quantize_linear,
+    quantize_layer,
     quantize_model,
     save_quantized,
 )
 from audioptq.quantize.arithmetic.smooth import smooth_scale, smooth_table
 from audioptq.quantize.arithmetic.timestep_groups import choose_groups, smoothing_gap
-from audioptq.quantize.integer import IntegerLinear, use_integer
+from audioptq.quantize.integer import backend_of, use_integer
+from audioptq.quantize.layers.check_tensors import BUFFERS
 from audioptq.quantize.layers.diagnostics import interaction_share, rows_of_timesteps
-from audioptq.quantize.layers.layer_tensors import BUFFERS
-from audioptq.site import linear_sites
+from audioptq.site import Site, linear_sites
+
+LINEAR = Site("layer", "linear")
 
 # Of logarithms of order 10 in float64, summed over thousands of terms and subtracted.
 ROUNDING = 1e-6
@@ -150,7 +152,7 @@ def quantized(smoothing, absmax, weight_bits=4, **sections):
     linear = torch.nn.Linear(CHANNELS, 24).requires_grad_(False)
     entry = {"weight": {"bits": weight_bits}, "activation": DYNAMIC, "smoothing": smoothing, **sections}
     stats = LayerStats(absmax.float(), -absmax.float(), absmax.float())
-    return quantize_linear(linear, QuantRecipe.from_config("r", entry).for_layer("x"), stats)
+    return quantize_layer(linear, LINEAR, QuantRecipe.from_config("r", entry).for_layer("x"), stats)
 
 
 @pytest.mark.parametrize("weight_bits", [8, 4])
@@ -162,7 +164,7 @@ def test_a_layer_with_one_group_is_the_static_layer_bit_for_bit(weight_bits, for
     static, static_sqnr = quantized({"kind": "static"}, absmax, weight_bits, **low_rank)
     assert layer.recipe == static.recipe
     assert layer.recipe.is_folded
-    assert layer.compute_spec.bits == weight_bits  # not requantized to 8
+    assert layer.stored.compute_bits == weight_bits  # not requantized to 8
     assert (sqnr, set(layer.state_dict())) == (static_sqnr, set(static.state_dict()))
     assert all(torch.equal(value, static.state_dict()[name]) for name, value in layer.state_dict().items())
     x = normal(2, 5, CHANNELS).float()
@@ -174,7 +176,7 @@ def test_a_layer_with_groups_is_requantized_for_each():
     assert layer.rows == 2
     assert layer.recipe.smoothing == SmoothingSpec("grouped", groups="auto")
     assert rows_of_timesteps(layer, STEPS).tolist() == [0] * 5 + [1] * 7
-    assert layer.compute_spec.bits == 8
+    assert layer.stored.compute_bits == 8
     assert torch.equal(layer.qdata, quantized({"kind": "timestep"}, two_regimes())[0].qdata)
 
 
@@ -265,9 +267,9 @@ def test_a_mixed_model_on_integers_computes_what_it_simulates(model, candidates,
         clock.set_level(sigma)
         for name, layer in simulated.items():
             integer = model.get_submodule(name)
-            assert isinstance(layer, QuantLinear)
-            assert isinstance(integer, IntegerLinear)
-            x = normal(2, 9, layer.in_features).float()
+            assert isinstance(layer, QuantOp)
+            assert backend_of(integer) is not None
+            x = normal(2, 9, layer.geometry.in_channels).float()
             expected = layer(x)
             # As in test_use.py: one sum is exact, the other is rounded.
             assert (integer(x) - expected).abs().max() <= 2e-6 * expected.abs().max()

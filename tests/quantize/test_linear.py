@@ -8,8 +8,11 @@ from torch import nn
 from audioptq.calibrate.act_stats import LayerStats
 from audioptq.errors import UserError
 from audioptq.noise_levels import NoiseLevels
-from audioptq.quantize import QuantRecipe, TimestepClock, quantize_linear
-from audioptq.quantize.layers.stored_weight import compute_weight_bytes
+from audioptq.quantize import QuantRecipe, TimestepClock, quantize_layer
+from audioptq.quantize.layers.weight_cache import compute_weight_bytes
+from audioptq.site import Site
+
+LINEAR = Site("layer", "linear")
 
 SIGMAS = (50.0, 5.0, 0.5)
 CHANNELS, OUT = 40, 24
@@ -31,7 +34,7 @@ def linear() -> nn.Linear:
 def build(linear: nn.Linear, **entry):
     clock = TimestepClock(NoiseLevels("v", SIGMAS))
     clock.set_level(SIGMAS[1])
-    layer, sqnr = quantize_linear(linear, QuantRecipe.from_config("r", entry).for_layer("x"), STATS, clock)
+    layer, sqnr = quantize_layer(linear, LINEAR, QuantRecipe.from_config("r", entry).for_layer("x"), STATS, clock)
     return layer, sqnr, clock
 
 
@@ -88,7 +91,7 @@ def test_smoothing_without_weight_bits_only_moves_ranges(linear):
     x = X.double()
     for row, sigma in enumerate(SIGMAS):
         clock.set_level(sigma)
-        smoothed = (x / layer.smooth_scale[row].double()) @ layer.compute_weight(row).T + double.bias
+        smoothed = (x / layer.smooth_scale[row].double()) @ layer.stored.floats(row).T + double.bias
         assert (smoothed - double(x)).abs().max() <= 1e-12 * double(x).abs().max()
 
 
@@ -161,10 +164,10 @@ def test_stored_and_simulated_forms_agree_within_three_half_steps(linear, kind, 
         other_clock.set_level(sigma)
         row = clock.index if stored.smooth_row is None else int(stored.smooth_row[clock.index])
         s = stored.smooth_scale[row].float()
-        half_steps = stored.scale + (stored.integer_weight(row)[1] + simulated.integer_weight(row)[1]) / s
+        half_steps = stored.scale + (stored.stored.integers(row)[1] + simulated.stored.integers(row)[1]) / s
         bound = 0.5 * half_steps * (1 + 1e-5)
         assert ((stored.effective_weight(row) - simulated.effective_weight(row)).abs() <= bound).all()
-        steps, scale = stored.operand(X, row)
+        steps, scale = stored.input(X, row)
         inputs = (steps * scale * s).abs()
         assert ((stored(X) - simulated(X)).abs() <= inputs @ bound.T + 1e-5 * inputs.max()).all()
 
@@ -202,8 +205,8 @@ def test_a_clip_does_not_depend_on_its_neighbours(linear):
 def test_the_weight_follows_the_clock_and_is_made_once_per_row(linear, monkeypatch):
     layer, _, clock = build(linear, weight={"bits": 8}, activation=A8, smoothing={"kind": "grouped", "groups": 2})
     made = []
-    integer_weight = layer.integer_weight
-    monkeypatch.setattr(layer, "integer_weight", lambda row, *rest: made.append(row) or integer_weight(row, *rest))
+    integers = layer.stored.integers
+    monkeypatch.setattr(layer.stored, "integers", lambda row, *rest: made.append(row) or integers(row, *rest))
     outputs = []
     for sigma in SIGMAS:
         clock.set_level(sigma)
@@ -228,7 +231,7 @@ def test_what_is_cached_is_forgotten_when_tensors_change(linear):
 @pytest.mark.parametrize("bits", [8, 4])
 def test_bfloat16_arithmetic_is_what_runs_where_activations_stay_float(linear, bits):
     layer, _, _ = build(linear, weight={"bits": bits}, dtype="bfloat16")
-    assert layer.operand(X, 0)[0].dtype == torch.bfloat16
+    assert layer.input(X, 0)[0].dtype == torch.bfloat16
     y, exact = layer(X), X @ layer.effective_weight(0).T + linear.bias
     assert y.dtype == torch.float32
     # Both operands carry 8 significant bits.
@@ -252,10 +255,10 @@ def test_dead_weights_and_silent_inputs_give_no_nan(linear, fill):
 def test_what_does_not_fit_the_layer_is_named(linear):
     recipe = QuantRecipe.from_config("r", {"weight": {"bits": 8}, "smoothing": {"kind": "static"}}).for_layer("x")
     with pytest.raises(UserError, match="no activation statistics"):
-        quantize_linear(linear, recipe, None, None)
+        quantize_layer(linear, LINEAR, recipe, None, None)
     narrow = LayerStats(ABSMAX[:, :8], ABSMAX[:, :8], ABSMAX[:, :8])
     with pytest.raises(UserError, match=r"40 input channels.*have 8"):
-        quantize_linear(linear, recipe, narrow, None)
+        quantize_layer(linear, LINEAR, recipe, narrow, None)
     linear.weight[0, 0] = float("nan")
     with pytest.raises(UserError, match="not finite"):
         build(linear, weight={"bits": 8})
@@ -267,9 +270,9 @@ def test_what_does_not_fit_the_layer_is_named(linear):
 )
 def test_requantizing_in_parts_changes_nothing(linear, weight, monkeypatch):
     layer, _, _ = build(linear, weight=weight, activation=A8, smoothing=TIMESTEP)
-    whole, whole_scale = layer.integer_weight(1)
+    whole, whole_scale = layer.stored.integers(1)
     monkeypatch.setattr("audioptq.quantize.layers.stored_weight.CHANNELS_AT_ONCE", 10)
-    parts, parts_scale = layer.integer_weight(1)
+    parts, parts_scale = layer.stored.integers(1)
     assert torch.equal(parts, whole)
     assert torch.equal(parts_scale, whole_scale)
 
@@ -291,25 +294,25 @@ LARGE = {
 def test_a_large_weight_is_made_in_parts_and_not_kept(linear, name, monkeypatch):
     layer, _, clock = build(linear, **LARGE[name])
     expected = [layer(X) for sigma in SIGMAS if not clock.set_level(sigma)]
-    monkeypatch.setattr("audioptq.quantize.layers.stored_weight.KEPT_WEIGHTS", 0)
+    monkeypatch.setattr("audioptq.quantize.layers.weight_cache.KEPT_WEIGHTS", 0)
     monkeypatch.setattr(
-        "audioptq.quantize.layers.stored_weight.WEIGHTS_AT_ONCE", 7 * CHANNELS
+        "audioptq.quantize.layers.weight_cache.WEIGHTS_AT_ONCE", 7 * CHANNELS
     )  # 24 outputs: three ranges and a rest
     large, _, clock = build(linear, **LARGE[name])
     for sigma, whole in zip(SIGMAS, expected, strict=True):
         clock.set_level(sigma)
         # The same products; the order of a sum of 40 may differ with the shape.
         torch.testing.assert_close(large(X), whole, rtol=1e-6, atol=1e-6 * whole.abs().max().item())
-    assert large._cached is None
+    assert large.cache._kept is None
 
 
 def test_parts_of_a_weight_are_the_whole_weight(linear):
     for entry in LARGE.values():
         layer, _, _ = build(linear, **entry)
         if layer.qdata is not None:
-            whole = layer.compute_weight(0)
+            whole = layer.stored.floats(0)
             for channels in (slice(0, 7), slice(7, 24), slice(20, 30)):
-                assert torch.equal(layer.compute_weight(0, channels), whole[channels])
+                assert torch.equal(layer.stored.floats(0, channels), whole[channels])
 
 
 @pytest.mark.parametrize("name", LARGE)
@@ -332,11 +335,11 @@ def test_a_bias_of_more_digits_widens_the_output(linear):
 @pytest.mark.parametrize("limit", [0, CHANNELS * OUT])
 @pytest.mark.parametrize("smoothing", [None, TIMESTEP, {"kind": "static"}], ids=["plain", "timestep", "static"])
 def test_the_memory_foretold_is_what_is_kept_and_made(linear, limit, smoothing, monkeypatch):
-    monkeypatch.setattr("audioptq.quantize.layers.stored_weight.KEPT_WEIGHTS", limit)
-    monkeypatch.setattr("audioptq.quantize.layers.stored_weight.WEIGHTS_AT_ONCE", 7 * CHANNELS)
+    monkeypatch.setattr("audioptq.quantize.layers.weight_cache.KEPT_WEIGHTS", limit)
+    monkeypatch.setattr("audioptq.quantize.layers.weight_cache.WEIGHTS_AT_ONCE", 7 * CHANNELS)
     layer, _, _ = build(linear, weight={"bits": 8}, activation=A8, **({"smoothing": smoothing} if smoothing else {}))
     layer(X)
-    kept = 0 if layer._cached is None else layer._cached[2].nbytes
+    kept = 0 if layer.cache._kept is None else layer.cache._kept[1][0].nbytes
     record = layer.recipe.to_config().get("smoothing") or {}
     assert compute_weight_bytes([(OUT, CHANNELS)], record) == kept + 4 * 7 * CHANNELS
 

@@ -87,11 +87,11 @@ def test_tensors_have_the_names_and_types_of_the_contract(saved, candidates):
     assert tensors["conditioner.weight"].dtype == torch.float16
     assert tensors["pretransform.powers"].dtype == torch.float32
     assert tensors["pretransform.order"].dtype == torch.int64
-    assert metadata["format_version"] == 2
+    assert metadata["format_version"] == 3
     assert metadata["model"] == "toy"
-    assert metadata["layers"][name] == [48, 24]
+    assert metadata["layers"][name] == {"kind": "linear", "shape": [48, 24]}
     assert sorted(metadata["layers"]) == sorted(candidates)
-    assert len(metadata["levels"]) == 6
+    assert (metadata["objective"], len(metadata["levels"])) == ("v", 6)
 
 
 def test_every_byte_is_counted_under_its_part(saved):
@@ -188,8 +188,8 @@ def test_a_bit_of_the_seal_s_own_name_counts(saved, fresh):
 def test_another_format_version_is_refused(saved, fresh):
     path, _ = saved(QuantRecipe.from_config("fp32", {}))
     tensors, metadata = read_tensors(path)
-    write_tensors(path, tensors, metadata | {"format_version": 3})
-    with pytest.raises(UserError, match=r"format version 3.*reads 2"):
+    write_tensors(path, tensors, metadata | {"format_version": 4})
+    with pytest.raises(UserError, match=r"format version 4.*reads 2 and 3.*audioptq quantize"):
         load_quantized(path, fresh)
 
 
@@ -216,7 +216,7 @@ def test_a_model_of_another_architecture_is_refused(saved, model, entry, change)
 def test_a_layer_of_another_kind_is_refused(saved, fresh):
     path, _ = saved(QuantRecipe.from_config("r", {"weight": {"bits": 8}}))
     fresh.denoiser["blocks"][0].out = nn.Identity()
-    with pytest.raises(UserError, match=r"blocks\.0\.out of \(24, 24\) where the model has Identity"):
+    with pytest.raises(UserError, match=r"blocks\.0\.out, linear of \(24, 24\), where the model has Identity"):
         load_quantized(path, fresh)
 
 

@@ -274,7 +274,7 @@ def test_every_line_of_a_site_has_its_effect() -> None:
 
 @pytest.mark.slow
 def test_the_documented_commands_plan_a_run(tmp_path: Path) -> None:
-    page = (ROOT / "docs/drivers.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
     lines = [line for body in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in body.splitlines()]
     commands = {line for line in lines if line.startswith("snakemake")}
     assert len(commands) == 2

@@ -91,7 +91,7 @@ def address(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
-    path = tmp_path / "tmpabc.a runs/job.py"
+    path = tmp_path / "tmpabc.a job.py"
     path.write_text(JOB)
     return path
 

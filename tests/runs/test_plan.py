@@ -53,10 +53,11 @@ def test_a_score_job_has_the_inputs_of_all_metrics() -> None:
         "captions_clap_mini": "results/embed/captions/soundscapes/clap_mini.safetensors",
         "generated_tagger_mini": ["results/embed/mini/w8a8_sqd/seed1000/tagger_mini/shard-0000.safetensors"],
         "references_tagger_mini": "results/embed/references/soundscapes/tagger_mini.safetensors",
+        "fp32_tagger_mini": ["results/embed/mini/fp32/seed1000/tagger_mini/shard-0000.safetensors"],
     }
     assert embeddings_by_evaluator(inputs) == {
         "clap_mini": {"generated": inputs["generated_clap_mini"], "captions": inputs["captions_clap_mini"]},
-        "tagger_mini": {"generated": inputs["generated_tagger_mini"], "references": inputs["references_tagger_mini"]},
+        "tagger_mini": {kind: inputs[f"{kind}_tagger_mini"] for kind in ("generated", "references", "fp32")},
     }
 
 
@@ -109,7 +110,7 @@ def test_only_absent_files_of_the_table_are_downloaded(tmp_path: Path) -> None:
 
 def test_what_a_profile_reckons_with_follows_the_size_of_jobs() -> None:
     sizes = plan_of(generation={"clips_per_shard": 50}, embedding={"clips_per_shard": 199}).sizes()
-    assert sizes == {"CLIPS_PER_SHARD": "50", "CLIPS_PER_EMBEDDING": "300", "SAMPLER_STEPS": "16", "N_METRICS": "6"}
+    assert sizes == {"CLIPS_PER_SHARD": "50", "CLIPS_PER_EMBEDDING": "300", "SAMPLER_STEPS": "16", "N_METRICS": "8"}
 
 
 def test_the_modules_of_metrics_are_files() -> None:

@@ -6,9 +6,11 @@ from k_diffusion import sampling as k_sampling
 from stable_audio_tools.inference.sampling import sample_k
 
 from audioptq.errors import UserError
-from audioptq.sampling.noise import brownian_noise, clip_seed, initial_noise
-from audioptq.sampling.sampler import SAMPLERS, SamplerSettings, check_lengths, sample
+from audioptq.sampling.noise import clip_seed, initial_noise, step_noise
+from audioptq.sampling.sampler import SAMPLERS, check_lengths, sample
+from audioptq.sampling.schedules import level_values
 
+OF_V = [name for name, objectives in SAMPLERS.items() if "v" in objectives]
 CAPTIONS = {"clip a": "a dog barks", "clip b": "rain falls", "clip c": "a bell rings"}
 
 
@@ -25,12 +27,16 @@ def run(tiny_model, make_settings):
     return sampled
 
 
+def sigmas_of(model, settings):
+    return torch.tensor(level_values(settings.for_objective(model.objective), model.objective))
+
+
 def assert_close(ours, theirs):
     # Batched matrix products sum in another order; four passes through the network let 1e-7 grow, well below 1e-4.
     assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", OF_V)
 def test_a_clip_is_the_same_alone_in_a_batch_and_in_another_order(run, name):
     together = run(["clip a", "clip b", "clip c"], name=name)
     reordered = run(["clip c", "clip a", "clip b"], name=name)
@@ -40,14 +46,14 @@ def test_a_clip_is_the_same_alone_in_a_batch_and_in_another_order(run, name):
     assert (together[0] - together[1]).norm() > 0.1 * together[0].norm()
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", OF_V)
 def test_equal_ids_and_seeds_repeat_exactly_whatever_the_global_state(run, name):
     first = run(["clip a", "clip b"], name=name)
     torch.manual_seed(987)
     assert torch.equal(run(["clip a", "clip b"], name=name), first)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", OF_V)
 def test_another_seed_or_id_differs(run, name):
     first = run(["clip a"], name=name)
     assert (run(["clip a"], name=name, seed=2) - first).norm() > 0.1 * first.norm()
@@ -84,24 +90,24 @@ def test_the_stochastic_samplers_are_k_diffusions_with_noise_per_clip(run, tiny_
     generator = torch.Generator().manual_seed(clip_seed(1, "clip a/sde"))
     with torch.inference_mode():
         theirs = getattr(k_sampling, function)(
-            lambda x, sigma: tiny_model.denoise(x, sigma, conditioning, 3.0), latents, settings.sigmas(),
+            lambda x, sigma: tiny_model.denoise(x, sigma, conditioning, 3.0), latents, sigmas_of(tiny_model, settings),
             disable=True, noise_sampler=lambda *_sigmas: torch.randn(latents.shape[1:], generator=generator)[None],
         )  # fmt: skip
     assert_close(run(["clip a"], name=name), theirs)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", OF_V)
 def test_every_level_of_the_schedule_is_passed_once_and_in_order(run, tiny_model, make_settings, name):
     heard = []
     remove = tiny_model.add_step_listener(heard.append)
     run(["clip a", "clip b"], name=name, steps=6)
     remove()
-    # Calibration finds its row by this number, within 1e-3.
-    assert heard == pytest.approx(make_settings(name=name, steps=6).sigmas()[:-1].tolist(), rel=1e-4)
+    # Calibration finds its row by this number.
+    assert heard == list(make_settings(name=name, steps=6).levels(tiny_model.objective).values)
 
 
-def test_the_schedule_is_even_in_log_sigma_and_ends_at_zero(make_settings):
-    sigmas = make_settings(steps=7).sigmas()
+def test_the_schedule_is_even_in_log_sigma_and_ends_at_zero(tiny_model, make_settings):
+    sigmas = sigmas_of(tiny_model, make_settings(steps=7))
     assert len(sigmas) == 8
     assert sigmas[-1] == 0
     torch.testing.assert_close(
@@ -110,18 +116,20 @@ def test_the_schedule_is_even_in_log_sigma_and_ends_at_zero(make_settings):
         rtol=1e-4,
         atol=0,
     )
-    curved = make_settings(steps=7, rho=2.0).sigmas()
+    curved = sigmas_of(tiny_model, make_settings(steps=7, rho=2.0))
     assert (curved[1:-2] < sigmas[1:-2]).all()
+    for rho, ours in ((1.0, sigmas), (2.0, curved)):
+        assert torch.equal(ours, k_sampling.get_sigmas_polyexponential(7, 0.3, 80.0, rho))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "dpmpp-4m"}, "the samplers are dpmpp-3m-sde, dpmpp-2m-sde, dpmpp-2m"),
+        ({"name": "dpmpp-4m"}, "the samplers are dpmpp-3m-sde, dpmpp-2m-sde, dpmpp-2m, euler, ddim"),
         ({"steps": 1}, "at least 2 steps"),
         ({"sigma_min": 0.0}, "0 < sigma_min"),
         ({"sigma_min": 80.0}, "sigma_min < sigma_max"),
-        ({"sigma_max": float("nan")}, "sigma_min < sigma_max"),
+        ({"sigma_max": float("nan")}, "nan"),
     ],
 )
 def test_settings_that_cannot_be_walked_are_refused(make_settings, changes, message):
@@ -136,11 +144,6 @@ def test_lengths_that_the_model_cannot_make_are_refused(tiny_model, seconds):
         check_lengths(tiny_model, [1.0, seconds])
 
 
-def test_settings_leave_nothing_to_a_default():
-    with pytest.raises(TypeError, match="cfg_scale"):
-        SamplerSettings("dpmpp-2m", 4, 0.3, 80.0, 1.0)
-
-
 def test_initial_noise_is_standard_normal_and_differs_by_id_and_seed():
     noise = initial_noise(7, ["a", "b"], (64, 256))
     # 16384 draws: the mean's deviation is 0.008, the deviation's 0.0055; five of each.
@@ -152,15 +155,15 @@ def test_initial_noise_is_standard_normal_and_differs_by_id_and_seed():
     assert correlations.abs().max() < 0.04
 
 
-def test_brownian_increments_are_fresh_standard_normals_and_ignore_the_batch():
+def test_the_noise_of_steps_is_fresh_and_standard_normal_and_ignores_the_batch():
     like = torch.zeros(2, 64, 64)
-    noise = brownian_noise(3, ["a", "b"], like)
+    noise = step_noise(3, ["a", "b"], like)
     steps = torch.stack([noise(like, like) for _ in range(2)])
     # 4096 draws: the deviation's own deviation is 0.011, a chance correlation's 0.016; five of each.
     assert (steps.std((2, 3)) - 1).abs().max() < 0.055
     streams = torch.cat([steps.flatten(0, 1), initial_noise(3, ["a", "b"], (64, 64))]).flatten(1)
     assert (torch.corrcoef(streams) - torch.eye(6)).abs().max() < 0.08
-    alone = brownian_noise(3, ["b"], like[:1])
+    alone = step_noise(3, ["b"], like[:1])
     assert torch.equal(torch.stack([alone(like, like)[0] for _ in range(2)]), steps[:, 1])
 
 

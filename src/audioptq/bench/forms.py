@@ -14,7 +14,7 @@ from audioptq.machine.device import best_device
 from audioptq.machine.memory import require_memory
 from audioptq.models.base import AudioModel
 from audioptq.models.registry import model_files, open_model
-from audioptq.quantize import QuantLinear
+from audioptq.quantize import QuantOp
 from audioptq.quantize.layers.cast import has_fast_products
 
 # Packings of torchao's int4 weights, in the order in which they are tried.
@@ -43,7 +43,7 @@ def build_form(entry: BenchModel, form: Form, weights: str | None) -> tuple[Audi
         reason = made.note.partition(": ")[2] or made.note
         if form.compute == "integer" and not made.backends:
             raise UserError(reason)
-        layers = sum(isinstance(module, QuantLinear) for module in made.model.network.modules())
+        layers = sum(isinstance(module, QuantOp) for module in made.model.network.modules())
         facts |= {"quantized_layers": layers, "integer_layers": len(made.backends)}
         return made.model, facts | {
             "file_bytes": Path(weights).stat().st_size,

@@ -12,7 +12,8 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from audioptq.bench.forms import denoiser
 from audioptq.machine.device import synchronise
 from audioptq.models.base import AudioModel
-from audioptq.quantize import QuantLinear
+from audioptq.quantize import QuantOp
+from audioptq.quantize.integer.bind import backend_of
 
 KINDS = ("linears", "attention", "norms", "quantizing", "rest")
 MARK = "audioptq::"
@@ -39,7 +40,7 @@ def profile_step(model: AudioModel, step: Callable[[], object]) -> dict[str, flo
         for module in denoiser(model).modules():
             if kind := _kind_of_module(module):
                 _record(module, "forward", kind, undo)
-            if (backend := getattr(module, "backend", None)) is not None:
+            if isinstance(module, QuantOp) and (backend := backend_of(module)) is not None:
                 backends[id(backend)] = backend
         for backend in backends.values():
             for method in ("product", "fused_product"):
@@ -73,7 +74,7 @@ def _kind_of(event: Any) -> str:
 
 
 def _kind_of_module(module: nn.Module) -> str | None:
-    if isinstance(module, QuantLinear):
+    if isinstance(module, QuantOp):
         return "quantizing"
     if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d):
         return "linears"

@@ -77,7 +77,7 @@ def random_statistics(model: AudioModel, settings: SamplerSettings, seed: int) -
     What reads the prompt alone has one row for all timesteps, as in every calibration.
     """
     generator = torch.Generator().manual_seed(seed)
-    levels = settings.levels()
+    levels = settings.levels(model.objective)
     time = torch.linspace(0.0, math.pi, len(levels))[:, None]
     layers = {}
     for site in model.sites():

@@ -42,7 +42,7 @@ class Stepper:
         self, model: AudioModel, settings: SamplerSettings, conditionings: Mapping[int, Any], seed: int
     ) -> None:
         self.model, self.settings, self.seed = model, settings, seed
-        self._levels, self._taken = settings.levels().values, 0
+        self._levels, self._taken = settings.levels(model.objective).values, 0
         self._conditionings = tree_map_only(Tensor, lambda tensor: tensor.to(model.device), dict(conditionings))
         keep_freed()  # as `sample` does for its steps
 

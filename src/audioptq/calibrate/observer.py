@@ -117,5 +117,15 @@ def tokens_of(x: Tensor, kind: str) -> Tensor:
     return (x if kind == "linear" else x.movedim(1, -1)).flatten(0, -2)
 
 
+def rows_of(weight: Tensor, kind: str) -> Tensor:
+    """A layer's weight as `[n, channels]`: a row for each output channel and kernel position, a column for each input channel.
+
+    Args:
+        weight: As the module has it; a transposed convolution's begins with the input channels.
+        kind: Of the site.
+    """
+    return weight.movedim(0 if kind.startswith("conv_transpose") else 1, -1).flatten(0, -2)
+
+
 def _channels(module: nn.Module) -> int:
     return int(module.in_features if isinstance(module, nn.Linear) else module.in_channels)  # type: ignore[arg-type]

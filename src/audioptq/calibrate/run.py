@@ -46,10 +46,8 @@ def calibrate(
     check_lengths(model, prompts["seconds_total"])
     sites = model.sites()
     map_layer = ([site.name for site in sites if site.role == "qkv"] or [site.name for site in sites])[-1]
-    middle = settings.steps // 2
-    observer = ActObserver(
-        model.network, sites, settings.levels(), statistics=statistics, map_layer=map_layer, map_step=middle
-    )
+    levels, middle = settings.levels(model.objective), settings.steps // 2
+    observer = ActObserver(model.network, sites, levels, statistics=statistics, map_layer=map_layer, map_step=middle)
     remove = model.add_step_listener(observer.set_level)
     started = time.perf_counter()
     try:
@@ -71,7 +69,7 @@ def calibrate(
         "clip_ids": prompts["clip_id"].tolist(),
         "overhead": observer.seconds / (elapsed - observer.seconds),
         "map_layer": map_layer,
-        "map_level": settings.levels().values[middle],
+        "map_level": levels.values[middle],
     }
     assert observer.activation_map is not None  # the sampler passes every step of the schedule
     return replace(stats, metadata=metadata), observer.activation_map

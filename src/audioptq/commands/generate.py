@@ -3,7 +3,6 @@
 import argparse
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--steps", type=whole_number, help=f"denoising steps ({SAMPLER_HELP} 16)")
     parser.add_argument("--cfg-scale", type=float, help=f"strength of the guidance ({SAMPLER_HELP} 3)")
-    parser.add_argument("--sampler", help=f"dpmpp-3m-sde, dpmpp-2m-sde or dpmpp-2m ({SAMPLER_HELP} dpmpp-3m-sde)")
+    parser.add_argument("--sampler", help=f"such as dpmpp-3m-sde, ddim or ping-pong ({SAMPLER_HELP} dpmpp-3m-sde)")
     parser.add_argument("--bit-depth", type=int, choices=(16, 24), default=24, help="of the clip (default: 24)")
     parser.add_argument(
         "--compute",
@@ -90,7 +89,7 @@ def _warn_of_words(generator: "TextToAudio", caption: str) -> None:
 def _said(
     generator: "TextToAudio", clip: "ClipRecord", seed: int, sampler: dict[str, Any], seconds: float
 ) -> list[str]:
-    settings, recipe = replace(generator.sampler, **sampler), generator.recipe
+    settings, recipe = generator.sampler.changed(sampler), generator.recipe
     lines = [
         f"{clip.path}: {clip.n_samples / clip.sample_rate:.2f} s at {clip.sample_rate} Hz, in {seconds:.1f} s",
         f"  {generator.record.get('model', 'model')} {recipe.name} (W{recipe.weight_bits}A{recipe.act_bits}, {generator.compute}), "

@@ -1,7 +1,6 @@
 """`audioptq quantize`: a quantized model's file from a model directory and a recipe."""
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +51,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     calibration.add_argument("--seconds", type=float, help="length of its clips (default: 10, or the model's longest)")
     calibration.add_argument("--seed", type=int, default=5, help="of the noise (default: 5)")
     calibration.add_argument("--batch-size", type=whole_number, default=16, help="captions per pass (default: 16)")
-    calibration.add_argument("--sampler", help=f"dpmpp-3m-sde, dpmpp-2m-sde or dpmpp-2m ({DEFAULTS} dpmpp-3m-sde)")
+    calibration.add_argument("--sampler", help=f"such as dpmpp-3m-sde, ddim or ping-pong ({DEFAULTS} dpmpp-3m-sde)")
     calibration.add_argument("--steps", type=whole_number, help=f"denoising steps ({DEFAULTS} 16)")
     calibration.add_argument("--cfg-scale", type=float, help=f"strength of the guidance ({DEFAULTS} 3)")
     calibration.add_argument("--sigma-min", type=float, help=f"last noise level ({DEFAULTS} 0.3)")
@@ -133,13 +132,16 @@ def _statistics(
 
     from audioptq.calibrate.run import calibrate
     from audioptq.machine.device import best_device
-    from audioptq.sampling.sampler import DEFAULT_SAMPLER, SamplerSettings
+    from audioptq.sampling.settings import DEFAULTS as BY_OBJECTIVE
+    from audioptq.sampling.settings import SAMPLERS
 
     given = {field: getattr(options, option) for field, option in SAMPLER.items()}
-    known = {field.name for field in dataclasses.fields(SamplerSettings)}
-    chosen = {key: value for key, value in sampler.items() if key in known}
-    chosen |= {key: value for key, value in given.items() if value is not None}
-    settings = dataclasses.replace(DEFAULT_SAMPLER, **chosen)
+    settings = BY_OBJECTIVE[model.objective.name]
+    if model.objective.name in SAMPLERS.get(
+        sampler.get("name", settings.name), {}
+    ):  # the library's is for such a model
+        settings = settings.changed(sampler)
+    settings = settings.changed({key: value for key, value in given.items() if value is not None})
     model.require_text_encoder()
     seconds = min(10.0, model.max_seconds) if options.seconds is None else options.seconds
     prompts = pd.DataFrame({"clip_id": [f"calibration-{index}" for index in range(len(captions))], "caption": captions})

@@ -11,8 +11,9 @@ from audioptq.machine.memory import gigabytes, require_memory
 from audioptq.models.base import AudioModel
 from audioptq.models.registry import build_model
 from audioptq.quantize import QuantRecipe, load_quantized
+from audioptq.quantize.file.size import matrix_shape
 from audioptq.quantize.file.tensor_file import TensorFile
-from audioptq.quantize.layers.stored_weight import compute_weight_bytes
+from audioptq.quantize.layers.weight_cache import compute_weight_bytes
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _require_memory(file: TensorFile, model: AudioModel, batch_size: int, device
     parts = {"its tensors": size}
     if device == "cpu":
         parts["compute weights in float32"] = compute_weight_bytes(
-            file.record["layers"].values(), file.record["recipe"].get("smoothing") or {}
+            map(matrix_shape, file.record["layers"].values()), file.record["recipe"].get("smoothing") or {}
         )
         parts["what decodes, as it computes"] = model.pretransform_bytes()
         parts[f"activations of {batch_size} at a time"] = model.activation_bytes(batch_size)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from audioptq.errors import UserError
 from audioptq.generate.load import open_generator
 from audioptq.models.base import AudioModel
 from audioptq.quantize import QuantRecipe
-from audioptq.sampling.sampler import DEFAULT_SAMPLER, SamplerSettings, sample
+from audioptq.sampling.sampler import DEFAULTS, SamplerSettings, sample
 
 DEFAULT_SECONDS = 10.0
 DEFAULT_SEED = 1000
@@ -51,7 +51,7 @@ class TextToAudio:
     ) -> "TextToAudio":
         """Reads a file of quantized weights; its arguments and errors are those of `open_generator`."""
         opened = open_generator(weights, text_encoder, compute=compute)
-        sampler = recorded_sampler(opened.record)
+        sampler = recorded_sampler(opened.record, opened.model.objective.name)
         return cls(opened.model, opened.recipe, sampler, opened.record, opened.compute, opened.note)
 
     @property
@@ -75,7 +75,8 @@ class TextToAudio:
             seconds: Length; None for `default_seconds`.
             seed: Of the noise.
             clip_id: Noise depends on (seed, clip_id) alone: with those of a workflow's clip, this is that clip up to rounding.
-            **sampler: Fields of `SamplerSettings` in place of those of the file, such as `steps` or `cfg_scale`.
+            **sampler: Fields of `SamplerSettings` in place of those of the file, such as `steps` or `cfg_scale`; with another
+                `name`, settings that are not that sampler's are left out.
 
         Raises:
             UserError: If the model makes no clips of that length, or is quantized for another schedule.
@@ -86,7 +87,7 @@ class TextToAudio:
                 f"A clip of {seconds:g} seconds is asked for, but this model makes clips of more than 0 and at most "
                 f"{self.model.max_seconds:.4g} seconds: ask for one of these."
             )
-        settings = replace(self.sampler, **sampler)
+        settings = self.sampler.changed(sampler)
         with self._step_progress(settings.steps):
             latents = sample(self.model, [caption], [seconds], clip_ids=[clip_id], seed=seed, settings=settings)
         with torch.inference_mode():
@@ -110,7 +111,7 @@ class TextToAudio:
     def _step_progress(self, steps: int) -> Iterator[None]:
         bar = progress(range(steps), "generate", unit="step")
 
-        def advance(_sigma: float) -> None:
+        def advance(_level: float) -> None:
             next(bar, None)
 
         remove = self.model.add_step_listener(advance)
@@ -122,14 +123,15 @@ class TextToAudio:
             bar.close()
 
 
-def recorded_sampler(record: dict[str, Any]) -> SamplerSettings:
+def recorded_sampler(record: dict[str, Any], objective: str) -> SamplerSettings:
     """The settings that a file records; of one that has only the noise levels of its calibration, a schedule of these."""
     if record.get("sampler"):
         return SamplerSettings(**record["sampler"])
-    levels = record.get("levels")
-    if levels:
-        return replace(DEFAULT_SAMPLER, steps=len(levels), sigma_max=levels[0], sigma_min=levels[-1])
-    return DEFAULT_SAMPLER
+    settings, levels = DEFAULTS[objective], record.get("levels")
+    if not levels:
+        return settings
+    ends = {"sigma_max": levels[0], "sigma_min": levels[-1]} if objective == "v" else {}
+    return settings.changed({"steps": len(levels), **ends})
 
 
 def check_suffix(path: str | Path) -> None:

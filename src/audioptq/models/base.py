@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from audioptq.models.objective import Objective
 from audioptq.noise_levels import NoiseLevels
 from audioptq.site import Site
 
@@ -17,7 +18,7 @@ class AudioModel(ABC):
 
     Attributes:
         family: Name of the family's folder.
-        objective: What the denoiser predicts and what its noise levels mean, a key of `noise_levels.NAMES`.
+        objective: What the denoiser predicts and what its noise levels mean.
         components: Prefix of a state-dict name -> component it belongs to (denoiser, conditioner, pretransform).
         unread: Prefixes of state-dict names that are used when a clip is decoded, and not before: a quantized file may keep
             them until then.
@@ -29,7 +30,7 @@ class AudioModel(ABC):
     """
 
     family: ClassVar[str]
-    objective: str
+    objective: Objective
     components: ClassVar[dict[str, str]]
     unread: ClassVar[tuple[str, ...]] = ()
     network: Any
@@ -38,6 +39,7 @@ class AudioModel(ABC):
     max_seconds: float
     is_pretransform_unread: bool = False
     _clock: Any = None
+    _listeners: tuple[Callable[[float], None], ...] = ()
 
     @property
     @abstractmethod
@@ -57,23 +59,43 @@ class AudioModel(ABC):
         """Conditioning of a batch, in the form that `denoise` takes."""
 
     @abstractmethod
+    def predict(self, latents: Tensor, time: Tensor, conditioning: dict[str, Any], cfg_scale: float) -> Tensor:
+        """What the network predicts, of the shape of `latents` `[batch, ...]`, with classifier-free guidance.
+
+        Args:
+            latents: Noisy, in the scale that the network was trained with (`Objective.denoise`).
+            time: `[batch]`, as the network takes it: a level of the objective, but for v.
+            conditioning: What `condition` returned.
+            cfg_scale: Strength of the guidance; at 1 there is none, and nothing is computed for it.
+        """
+
+    @abstractmethod
+    def decode(self, latents: Tensor, n_samples: int | None = None) -> Tensor:
+        """Audio `[batch, audio_channels, samples]` of latents; its first `n_samples` if given, and no more work than these need."""
+
     def denoise(self, latents: Tensor, level: Tensor, conditioning: dict[str, Any], cfg_scale: float) -> Tensor:
         """Denoised estimate, of the shape of `latents` `[batch, ...]`, with classifier-free guidance.
 
         Args:
             latents: Noisy, at the noise level.
-            level: Noise level `[batch]`, in the terms of the objective.
+            level: Noise level `[batch]`, the same for all, in the terms of the objective.
             conditioning: What `condition` returned.
             cfg_scale: Strength of the guidance.
         """
+        for listener in self._listeners:
+            listener(float(level[0]))
+        return self.objective.denoise(
+            lambda scaled, time: self.predict(scaled, time, conditioning, cfg_scale), latents, level
+        )
 
-    @abstractmethod
     def add_step_listener(self, listener: Callable[[float], None]) -> Callable[[], None]:
         """Calls `listener(level)` before each pass through the denoiser; returns a function that removes it."""
+        self._listeners = (*self._listeners, listener)
 
-    @abstractmethod
-    def decode(self, latents: Tensor, n_samples: int | None = None) -> Tensor:
-        """Audio `[batch, audio_channels, samples]` of latents; its first `n_samples` if given, and no more work than these need."""
+        def remove() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return remove
 
     def require_text_encoder(self) -> None:  # noqa: B027  # most families have none that lies apart
         """Checks that captions can be encoded, before a stage sets to work.

@@ -12,40 +12,38 @@ from audioptq.quantize.recipe.specs import ActivationSpec, LayerRecipe, LowRankS
 
 if TYPE_CHECKING:
     from audioptq.quantize.file.storage import load_quantized, save_quantized
-    from audioptq.quantize.layers.apply import quantize_model, select_layers
-    from audioptq.quantize.layers.build import quantize_linear
-    from audioptq.quantize.layers.cast import CastLinear
+    from audioptq.quantize.layers.apply import quantize_model
+    from audioptq.quantize.layers.build import quantize_layer
+    from audioptq.quantize.layers.cast import CastLayer
     from audioptq.quantize.layers.clock import TimestepClock
-    from audioptq.quantize.layers.linear import QuantLinear
+    from audioptq.quantize.layers.operator import QuantOp
 
 _MODULE_OF = {
-    "CastLinear": "layers.cast",
-    "QuantLinear": "layers.linear",
+    "CastLayer": "layers.cast",
+    "QuantOp": "layers.operator",
     "TimestepClock": "layers.clock",
     "load_quantized": "file.storage",
-    "quantize_linear": "layers.build",
+    "quantize_layer": "layers.build",
     "quantize_model": "layers.apply",
     "save_quantized": "file.storage",
-    "select_layers": "layers.apply",
 }
 
 __all__ = [
     "ActivationSpec",
-    "CastLinear",
+    "CastLayer",
     "LayerOverride",
     "LayerRecipe",
     "LayerSpec",
     "LowRankSpec",
-    "QuantLinear",
+    "QuantOp",
     "QuantRecipe",
     "SmoothingSpec",
     "TimestepClock",
     "WeightSpec",
     "load_quantized",
-    "quantize_linear",
+    "quantize_layer",
     "quantize_model",
     "save_quantized",
-    "select_layers",
 ]
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 from torch import nn
 
 from audioptq.calibrate.act_stats import ActStats
+from audioptq.errors import UserError
 from audioptq.files.artifacts import digest
-from audioptq.noise_levels import NoiseLevels
 from audioptq.quantize.file.storage import save_quantized
 from audioptq.quantize.layers.apply import quantize_model
 from audioptq.quantize.recipe.recipe import QuantRecipe
@@ -22,7 +22,7 @@ class Quantizable(Protocol):
     """What is asked of a model (`models.base.AudioModel` has it all)."""
 
     family: str
-    objective: str
+    objective: Any
     network: nn.Module
     config: dict[str, Any]
     components: dict[str, str]
@@ -67,10 +67,13 @@ def quantize_to_file(
         device: Where each layer is worked on in turn; None for where it is.
 
     Raises:
-        UserError: If the recipe does not fit the model, or statistics are missing or do not fit.
+        UserError: If the recipe does not fit the model, or statistics are missing, do not fit or are of another objective.
     """
-    if stats is not None:
-        stats.levels.check(NoiseLevels(model.objective, ()))
+    if stats is not None and stats.levels.objective != model.objective.name:
+        raise UserError(
+            f"The activation statistics were made under the objective {stats.levels.objective}, but this model's is "
+            f"{model.objective.name}: they are of another model. Calibrate again with this one."
+        )
     _, layers = quantize_model(model.network, recipe, stats, model.sites(), device)
     sampler = sampler or (stats.metadata.get("sampler") if stats is not None else None)
     metadata = _provenance(model, name, layers, sampler)

@@ -15,6 +15,7 @@ from audioptq.quantize.recipe.choose_layers import choose_layers
 from audioptq.quantize.recipe.overrides import LayerSpec
 from audioptq.quantize.recipe.recipe import QuantRecipe
 from audioptq.references.source import AudioSource
+from audioptq.sampling.settings import SamplerSettings
 from audioptq.score.table import METRICS, STATISTICS, metric_info
 from audioptq.score.verdict import Margin
 
@@ -115,12 +116,7 @@ def _check_generation(config: Mapping[str, Any]) -> None:
             f"`generation.noise_floor_seed` is {generation['noise_floor_seed']}, which is also one of `generation.seeds`. "
             "The noise floor is what another seed of fp32 gives: choose a number that the list does not hold."
         )
-    sampler = config["sampler"]
-    if sampler["sigma_min"] >= sampler["sigma_max"]:
-        raise UserError(
-            f"`sampler.sigma_min` is {sampler['sigma_min']} and `sampler.sigma_max` is {sampler['sigma_max']}: "
-            "sampling goes from sigma_max down to sigma_min, so sigma_max must be the larger one."
-        )
+    SamplerSettings(**config["sampler"])
 
 
 def _check_length(config: Mapping[str, Any]) -> None:

@@ -23,16 +23,17 @@ def initial_noise(seed: int, clip_ids: Sequence[str], shape: tuple[int, ...]) ->
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
 
-def brownian_noise(seed: int, clip_ids: Sequence[str], like: Tensor) -> NoiseSampler:
-    """The stochastic samplers' noise: normalised increments of one Brownian path per clip, in the order of the schedule.
+def step_noise(seed: int, clip_ids: Sequence[str], like: Tensor) -> NoiseSampler:
+    """The noise that stochastic samplers add: standard normal latents of the shape of `like`, new ones at each call.
 
-    Over the disjoint steps of a schedule the increments of a Brownian motion are independent standard normals, so they are
-    drawn one by one. k-diffusion's tree can also be asked again, and for other intervals of the same path, which no sampler
-    here does; it takes an eighth of the time of generating with `mini`.
+    For the solvers of stochastic differential equations these are the normalised increments of one Brownian path per clip.
+    Over the disjoint steps of a schedule they are independent, so they are drawn one by one. k-diffusion's tree can also be
+    asked again, and for other intervals of the same path, which no sampler here does; it takes an eighth of the time of
+    generating with `mini`.
     """
     generators = [torch.Generator().manual_seed(clip_seed(seed, f"{clip_id}/sde")) for clip_id in clip_ids]
 
-    def increments(_sigma: Tensor, _sigma_next: Tensor) -> Tensor:
+    def draw(_level: Tensor, _next_level: Tensor) -> Tensor:
         return torch.stack([torch.randn(like.shape[1:], generator=generator) for generator in generators]).to(like)
 
-    return increments
+    return draw

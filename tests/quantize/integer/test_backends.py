@@ -7,15 +7,19 @@ from torch import Tensor, nn
 from audioptq.calibrate.act_stats import LayerStats
 from audioptq.errors import UserError
 from audioptq.noise_levels import NoiseLevels
-from audioptq.quantize import LayerRecipe, TimestepClock, quantize_linear
+from audioptq.quantize import LayerRecipe, TimestepClock, quantize_layer
 from audioptq.quantize.arithmetic.packing import unpack
-from audioptq.quantize.integer import IntegerLinear
 from audioptq.quantize.integer import backends as choose
-from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
+from audioptq.quantize.integer import on_integers
+from audioptq.quantize.integer.backend import quantize_tokens
 from audioptq.quantize.integer.backends import BACKENDS, choose_backend
 from audioptq.quantize.integer.int_mm import IntMm
 from audioptq.quantize.integer.reference import Reference
 from audioptq.quantize.integer.self_test import wrong_product
+from audioptq.quantize.layers.product import Epilogue
+from audioptq.site import Site
+
+LINEAR = Site("layer", "linear")
 
 CPU = torch.device("cpu")
 SHAPE = (40, 96)
@@ -153,9 +157,9 @@ def test_a_layer_has_its_weight_requantized_by_the_backend_where_that_can(weight
     recipe = LayerRecipe.from_config({"weight": weight, "activation": {"bits": 8}, "smoothing": smoothing}, "layer")
     absmax = 0.1 + torch.rand(3, 24, generator=generator)
     clock = TimestepClock(NoiseLevels("v", [9.0, 3.0, 1.0]))
-    layer, _ = quantize_linear(linear, recipe, LayerStats(absmax, -absmax, absmax), clock)
+    layer, _ = quantize_layer(linear, LINEAR, recipe, LayerStats(absmax, -absmax, absmax), clock)
     backend, x = Requantizing(), torch.randn(2, 5, 24, generator=generator)
-    ours, plain = IntegerLinear(layer, backend), IntegerLinear(layer, Reference())
+    ours, plain = on_integers(layer, backend), on_integers(layer, Reference())
     for sigma in (9.0, 3.0, 1.0):
         clock.set_level(sigma)
         assert torch.equal(ours(x), plain(x))
@@ -233,9 +237,9 @@ def test_the_trial_is_made_once_for_each_shape_and_width():
     class Counting(Reference):
         count = 0
 
-        def product(self, x, x_scale, packed):
+        def prepare(self, weight, scale, bits):
             self.count += 1
-            return super().product(x, x_scale, packed)
+            return super().prepare(weight, scale, bits)
 
     backend = Counting()
     for shape, bits in [(SHAPE, 8), (SHAPE, 8), (SHAPE, 4), ((8, 8), 8), (SHAPE, 8)]:
@@ -243,26 +247,22 @@ def test_the_trial_is_made_once_for_each_shape_and_width():
     assert backend.count == 3
 
 
-def test_automatic_choice_takes_the_faster_of_two_and_never_the_reference(backends, monkeypatch):
-    class Slow(Reference):
-        name = "slow"
+def test_automatic_choice_takes_the_first_in_order_that_is_right_and_never_the_reference(backends, monkeypatch):
+    class Second(Reference):
+        name = "second"
 
-    class Fast(Reference):
-        name = "fast"
-
-    seconds = {"slow": 1.3, "fast": 1.0, "reference": 0.1}
-    monkeypatch.setattr(choose, "_seconds", lambda call, _: seconds[call.func.__self__.name])
-    reference = backends["reference"]
-    backends.clear()
-    backends["reference"] = reference
+    backends |= {"absent": Absent(), "second": Second()}
+    monkeypatch.setattr(choose, "ORDER", {"cpu": ("absent", "second", "saturating")})
+    assert choose_backend("auto", CPU, (5, 7), 8) == (backends["second"], "")
+    monkeypatch.setattr(choose, "ORDER", {"cpu": ("absent",)})
     backend, reason = choose_backend("auto", CPU, (5, 7), 8)
     assert backend is None
-    backends |= {"slow": Slow(), "fast": Fast()}
-    backend, reason = choose_backend("auto", CPU, (5, 7), 8)
-    assert backend.name == "fast"
-    assert reason == ""
-    seconds["slow"] = 1.2  # no difference to speak of: the first one, whatever the machine's mood
-    assert choose_backend("auto", CPU, (5, 9), 8)[0].name == "slow"
+    assert reason.startswith("absent: its kernel fails")
+    assert choose_backend("auto", torch.device("meta"), (5, 7), 8) == (None, "there is no backend for the device meta")
+
+
+def test_the_order_names_backends_but_not_the_slow_reference():
+    assert {name for names in choose.ORDER.values() for name in names} == set(BACKENDS) - {"reference"}
 
 
 def test_an_unknown_backend_is_named_with_those_there_are():

@@ -12,17 +12,20 @@ from torch import nn
 
 from audioptq.calibrate.act_stats import LayerStats
 from audioptq.noise_levels import NoiseLevels
-from audioptq.quantize import LayerRecipe, TimestepClock, quantize_linear
+from audioptq.quantize import LayerRecipe, TimestepClock, quantize_layer
 from audioptq.quantize.arithmetic.packing import pack
 from audioptq.quantize.arithmetic.primitives import choose_scale, fake_quantize
-from audioptq.quantize.integer import IntegerLinear
-from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
+from audioptq.quantize.integer import on_integers
+from audioptq.quantize.integer.backend import quantize_tokens
 from audioptq.quantize.integer.backends import BACKENDS, choose_backend
 from audioptq.quantize.integer.native import Native, library
 from audioptq.quantize.integer.native.library import FLAGS, INSTRUCTIONS, NoLibrary, compile_to, load
 from audioptq.quantize.integer.reference import Reference, exact_product
+from audioptq.quantize.layers.product import Epilogue
 from audioptq.quantize.layers.stored_weight import requantize
-from audioptq.quantize.recipe.specs import WeightSpec
+from audioptq.site import Site
+
+LINEAR = Site("layer", "linear")
 
 CPU = torch.device("cpu")
 
@@ -35,7 +38,7 @@ def _layer(weight, activation, kind, low_rank=None):
     recipe = LayerRecipe.from_config(entry | ({"low_rank": low_rank} if low_rank else {}), "layer")
     absmax = 0.1 + torch.rand(3 if kind == "timestep" else 1, 24, generator=generator)
     clock = TimestepClock(NoiseLevels("v", [9.0, 3.0, 1.0]))
-    return quantize_linear(nn.Linear(24, 10), recipe, LayerStats(absmax, -absmax, absmax), clock)[0], clock
+    return quantize_layer(nn.Linear(24, 10), LINEAR, recipe, LayerStats(absmax, -absmax, absmax), clock)[0], clock
 
 
 # A compiler that fails on the kernels fails the tests.
@@ -101,7 +104,7 @@ def test_the_kernels_are_right_on_a_machine_that_can_run_them():
 @pytest.mark.parametrize("width", [12, 48])
 @pytest.mark.parametrize("kind", ["static", "timestep"])
 def test_an_input_of_another_width_is_refused(width, kind):
-    layer = IntegerLinear(_layer({"bits": 8}, {"bits": 8}, kind)[0], Native())
+    layer = on_integers(_layer({"bits": 8}, {"bits": 8}, kind)[0], Native())
     layer.clock.set_level(3.0)
     with pytest.raises(RuntimeError, match="of 24 values where"):
         layer(torch.randn(1, 5, width))
@@ -153,7 +156,7 @@ def test_products_of_stored_weights_are_exact(tokens, outputs, channels, bits, i
     scale = torch.rand(1 if has_one_scale else outputs, 1, generator=generator)
     smooth = (0.1 + torch.rand(channels, generator=generator)).half() if is_smoothed else None
     backend, qdata = Native(), pack(stored, bits)
-    made = requantize(qdata, scale, WeightSpec(bits=bits), smooth) if is_smoothed else (stored, scale)
+    made = requantize(qdata, scale, bits, smooth) if is_smoothed else (stored, scale)
     exact = exact_product(x, made[0]) * made[1].double().T * x_scale.double()
     y = backend.product(x, x_scale, backend.prepare_stored(qdata, scale, bits, smooth))
     assert (y - exact).abs().le(2.0**-22 * exact.abs()).all()  # four roundings of float32
@@ -180,7 +183,7 @@ def test_branch_and_bias_are_added(dtype):
 @pytest.mark.parametrize("kind", ["static", "timestep"])
 def test_a_layer_computes_what_it_does_by_the_reference(weight, activation, kind):
     layer, clock = _layer(weight, activation, kind)
-    ours, plain = IntegerLinear(layer, Native()), IntegerLinear(layer, Reference())
+    ours, plain = on_integers(layer, Native()), on_integers(layer, Reference())
     x = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(1))
     for sigma in (9.0, 3.0, 1.0):
         clock.set_level(sigma)
@@ -192,7 +195,7 @@ def test_a_layer_computes_what_it_does_by_the_reference(weight, activation, kind
 def test_a_layer_with_a_branch_and_one_of_16_bits_agree_with_the_reference(dtype):
     layer, clock = _layer({"bits": 4}, {"bits": 8}, "timestep", {"rank": 4})
     clock.set_level(3.0)
-    ours, plain = IntegerLinear(layer, Native()), IntegerLinear(layer, Reference())
+    ours, plain = on_integers(layer, Native()), on_integers(layer, Reference())
     x = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(1)).to(dtype)
     tolerance = 1e-5 if dtype == torch.float32 else 2.0**-6  # a rounding of the type or two
     torch.testing.assert_close(ours(x), plain(x), rtol=tolerance, atol=tolerance)
@@ -201,19 +204,18 @@ def test_a_layer_with_a_branch_and_one_of_16_bits_agree_with_the_reference(dtype
 @needs_kernels
 def test_a_large_weight_that_is_read_as_it_is_stored_is_never_packed():
     recipe = LayerRecipe.from_config({"weight": {"bits": 4}, "activation": {"bits": 8}}, "layer")
-    layer, _ = quantize_linear(nn.Linear(1024, 1536), recipe, None)
-    assert IntegerLinear(layer, Reference()).is_packed_anew
-    native = IntegerLinear(layer, Native())
-    native(torch.randn(1, 2, 1024))
-    assert not native.is_packed_anew
-    assert native._packed is None
-    assert native._packed_weight(0).qdata.data_ptr() == layer.qdata.data_ptr()
+    layer, _ = quantize_layer(nn.Linear(1024, 1536), LINEAR, recipe, None)
+    native = on_integers(layer, Native())
+    assert native.product.packed(0).qdata.data_ptr() == layer.qdata.data_ptr()
 
 
 THREADS = """
 import os
 import torch
 from audioptq.quantize.integer.native import Native
+from audioptq.site import Site
+
+LINEAR = Site("layer", "linear")
 
 torch.set_num_threads(2)
 a, backend = torch.ones(600, 600), Native()

@@ -5,20 +5,33 @@ import os
 import pytest
 import torch
 
-from audioptq.quantize import LayerRecipe, QuantLinear
+from audioptq.quantize import LayerRecipe, QuantOp
 from audioptq.quantize.arithmetic.packing import pack, unpack
-from audioptq.quantize.integer import IntegerLinear
-from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
+from audioptq.quantize.integer import on_integers
+from audioptq.quantize.integer.backend import quantize_tokens
 from audioptq.quantize.integer.self_test import wrong_product
 from audioptq.quantize.integer.triton_backend import TritonBackend
-from audioptq.quantize.layers.stored_weight import quantize_weight, requantize, weight_scale
+from audioptq.quantize.layers.kinds import Geometry
+from audioptq.quantize.layers.product import Epilogue, finish
+from audioptq.quantize.layers.stored_weight import granularity_of, requantize
 from audioptq.quantize.recipe.specs import WeightSpec
+from audioptq.quantize.rounding import round_weight
 
 pytest.importorskip("triton", reason="triton is not installed: it comes with torch for CUDA")
 if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no CUDA device, and TRITON_INTERPRET is not 1", allow_module_level=True)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BACKEND = TritonBackend()
+
+
+class StepByStep(TritonBackend):
+    """The kernel's product, to which bias and branch are added afterwards."""
+
+    def fused_product(self, x, x_scale, packed, epilogue):
+        return finish(self.product(x, x_scale, packed), epilogue)
+
+    def product(self, x, x_scale, packed):
+        return BACKEND.product(x, x_scale, packed)
 
 
 @pytest.mark.parametrize("bits", [3, 4, 8])
@@ -68,10 +81,10 @@ def test_weights_are_requantized_as_step_by_step(shape, granularity, bits):
     spec = WeightSpec(bits=bits, granularity=granularity)
     weight = torch.randn(shape, generator=generator) * torch.logspace(-3, 3, shape[0])[:, None]
     weight[2] = 0
-    integers, _ = quantize_weight(weight, spec)
-    qdata, scale = pack(integers, bits), weight_scale(weight, spec)
+    integers, scale = round_weight(weight, spec, granularity_of(spec, Geometry("linear", *shape)), None)
+    qdata = pack(integers, bits)
     smooth = (0.01 + torch.rand(shape[1], generator=generator)).half()
-    expected, expected_scale = requantize(qdata, scale, spec, smooth)
+    expected, expected_scale = requantize(qdata, scale, bits, smooth)
     ours, scales = BACKEND.requantize(qdata.to(DEVICE), scale.to(DEVICE), bits, smooth.to(DEVICE))
     assert torch.equal(ours.cpu(), expected)
     assert torch.equal(scales.cpu(), expected_scale)
@@ -126,13 +139,9 @@ def test_a_layer_is_the_same_as_step_by_step(weight_bits, x_type, bias_type, ran
         tensors["low_rank.b"] = _factor(33, rank, generator)
     if bias_type:
         tensors["bias"] = torch.randn(33, generator=generator).to(bias_type)
-    simulated = QuantLinear(tensors, LayerRecipe.from_config(entry, "layer"), (33, 24)).to(DEVICE)
-    layer = IntegerLinear(simulated, BACKEND)
-    assert layer.is_fused
+    simulated = QuantOp(tensors, LayerRecipe.from_config(entry, "layer"), Geometry("linear", 33, 24)).to(DEVICE)
     x = torch.randn(2, 9, 24, generator=generator).to(x_type).to(DEVICE)
-    y = layer(x)
-    layer.is_fused = False
-    step_by_step = layer(x)
+    y, step_by_step = on_integers(simulated, BACKEND)(x), on_integers(simulated, StepByStep())(x)
     assert y.dtype == step_by_step.dtype
     assert y.shape == step_by_step.shape
     # Step by step bfloat16 rounds the product, the branch and each sum, by 2^-8; the interpreter cuts off once, by 2^-7.

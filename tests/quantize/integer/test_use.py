@@ -1,12 +1,11 @@
 """Layers and models in integer form against the simulated form of the same model."""
 
-import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from audioptq.quantize import QuantLinear, QuantRecipe, quantize_model
-from audioptq.quantize.integer import IntegerLinear, layers_to_fold, summary, use_integer
+from audioptq.quantize import QuantRecipe, quantize_model
+from audioptq.quantize.integer import backend_of, summary, use_integer
 from audioptq.quantize.integer.backends import choose_backend
 from audioptq.site import linear_sites
 
@@ -54,7 +53,7 @@ def test_every_layer_gives_what_its_simulated_form_gives(model, stats, candidate
     simulated = {layer: model.get_submodule(layer) for layer in candidates}
     report = use_integer(model, backend)
     assert report["layer"].tolist() == candidates
-    bits = next(iter(simulated.values())).compute_spec.bits
+    bits = next(iter(simulated.values())).stored.compute_bits
     expects_integer = choose_backend(backend, x.device, (24, 24), bits)[0] is not None
     assert report["backend"].notna().all() == expects_integer
     for sigma in clock.levels.values if clock else [None]:
@@ -62,10 +61,10 @@ def test_every_layer_gives_what_its_simulated_form_gives(model, stats, candidate
             clock.set_level(sigma)
         for layer, before in simulated.items():
             after = model.get_submodule(layer)
-            assert isinstance(after, IntegerLinear) == expects_integer
-            raw = torch.randn(2, 9, before.in_features, generator=torch.Generator().manual_seed(4))
+            assert (backend_of(after) is not None) == expects_integer
+            raw = torch.randn(2, 9, before.geometry.in_channels, generator=torch.Generator().manual_seed(4))
             expected = before(raw)
-            if expects_integer and after.backend.name in SAME_TO_THE_BIT:
+            if expects_integer and backend_of(after).name in SAME_TO_THE_BIT:
                 assert torch.equal(after(raw), expected)
             else:
                 assert (after(raw) - expected).abs().max() <= ROUNDING * expected.abs().max()
@@ -77,28 +76,30 @@ def test_a_packed_weight_is_kept_where_it_serves_again(kind, n_packed, model, st
     use_integer(model, "reference")
     layer = model.get_submodule(candidates[0])
     packed = []
-    prepare = layer.backend.prepare
-    monkeypatch.setattr(layer.backend, "prepare", lambda *given: packed.append(1) or prepare(*given), raising=False)
+    prepare = layer.product.backend.prepare
+    monkeypatch.setattr(
+        layer.product.backend, "prepare", lambda *given: packed.append(1) or prepare(*given), raising=False
+    )
     for sigma in clock.levels.values[:3]:
         clock.set_level(sigma)
         layer(x)
     assert len(packed) == n_packed
-    assert (layer._packed is None) == (kind == "timestep")
 
 
-@pytest.mark.parametrize(("keep", "n_packed"), [(False, 4), (True, 1)])
-def test_a_large_packed_weight_is_kept_on_a_cpu_if_asked(keep, n_packed, model, stats, candidates, x, monkeypatch):
+def test_a_large_packed_weight_is_not_kept_on_a_cpu(model, stats, candidates, monkeypatch):
     clock = quantized(model, stats, candidates, **ENTRIES["static"])
     clock.set_level(clock.levels.values[0])
-    monkeypatch.setattr("audioptq.quantize.layers.stored_weight.KEPT_WEIGHTS", 0)
-    use_integer(model, "reference", keep=keep)
+    monkeypatch.setattr("audioptq.quantize.layers.weight_cache.KEPT_WEIGHTS", 0)
+    use_integer(model, "reference")
     layer = model.get_submodule(candidates[0])
     packed = []
-    prepare = layer.backend.prepare
-    monkeypatch.setattr(layer.backend, "prepare", lambda *given: packed.append(1) or prepare(*given), raising=False)
-    raw = torch.randn(2, 9, layer.in_features, generator=torch.Generator().manual_seed(4))
+    prepare = layer.product.backend.prepare
+    monkeypatch.setattr(
+        layer.product.backend, "prepare", lambda *given: packed.append(1) or prepare(*given), raising=False
+    )
+    raw = torch.randn(2, 9, layer.geometry.in_channels, generator=torch.Generator().manual_seed(4))
     assert len({layer(raw).sum().item() for _ in range(4)}) == 1
-    assert len(packed) == n_packed
+    assert len(packed) == 4
 
 
 @pytest.mark.parametrize(
@@ -156,10 +157,3 @@ def test_a_model_without_quantized_layers_has_an_empty_report():
     report = use_integer(nn.Sequential(nn.Linear(3, 3)))
     assert report.empty
     assert summary(report) == "0 of 0 quantized layers multiply integers"
-    assert issubclass(IntegerLinear, QuantLinear)
-
-
-def test_smoothing_is_folded_where_it_would_take_a_pass_of_its_own():
-    backends = {"a": "native", "b": "onednn", "c": None, "d": "reference", "e": "triton"}
-    report = pd.DataFrame({"layer": list(backends), "backend": list(backends.values()), "reason": None})
-    assert layers_to_fold(report) == ["b", "d"]

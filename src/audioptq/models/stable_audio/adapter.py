@@ -1,12 +1,11 @@
-"""Models in stable-audio-tools' own layout: `mini` and Stable Audio Open, by one path.
+"""Models in stable-audio-tools' own layout: `mini`, Stable Audio Open and Stable Audio Open Small, by one path.
 
 A model directory holds `model_config.json` (stable-audio-tools' schema) and `model.safetensors` or `model.ckpt`. Two module
 types that stable-audio-tools lacks may appear in the schema: the pretransform `mel_pca` and the conditioner `word_transformer`.
 """
 
 import contextlib
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,13 +14,14 @@ from torch import Tensor, nn
 
 from audioptq.errors import UserError
 from audioptq.models.base import AudioModel
+from audioptq.models.objective import ContinuousV, RectifiedFlow
 from audioptq.models.stable_audio.build import build_network
 from audioptq.models.stable_audio.chunked_decoding import chunk_overlap, decode_in_chunks, decoding_bytes
+from audioptq.models.stable_audio.config import objective_name
 from audioptq.models.stable_audio.files import load_weights, read_model_config, weights_file
 from audioptq.models.stable_audio.meta_init import dtypes_of, overwrite_gates, read_in, without_weights
 from audioptq.models.stable_audio.sites import sites_of
 from audioptq.models.stable_audio.t5_text import T5TextConditioner, no_text_encoder
-from audioptq.models.stable_audio.upstream import VDenoiser
 from audioptq.models.stable_audio.word_text import WordTransformerConditioner
 from audioptq.site import Site
 
@@ -52,11 +52,11 @@ class StableAudioModel(AudioModel):
         initialise: bool = True,
     ) -> None:
         self.config = config
-        self.objective = "v"
+        self.objective = ContinuousV() if objective_name(config) == "v" else RectifiedFlow()
         try:
             with contextlib.nullcontext() if initialise else without_weights():
                 self.network: Any = build_network(config, text_encoder, text_dtype)
-        except (KeyError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
+        except (KeyError, TypeError, ValueError, AssertionError, AttributeError, RuntimeError) as error:
             raise UserError(
                 f"The model configuration does not describe a conditioned diffusion model: {error!r}. "
                 "It must follow stable-audio-tools' schema (model_type diffusion_cond; see models/mini/model_config.json)."
@@ -64,8 +64,8 @@ class StableAudioModel(AudioModel):
         self.network.eval().requires_grad_(False)
         overwrite_gates(self.network)
         self.sample_rate = int(config["sample_rate"])
-        self.max_seconds = config["sample_size"] / self.sample_rate
-        self._denoiser = VDenoiser(self.network.model)
+        # A clip ends with its last whole latent.
+        self.max_seconds = self.latent_shape[1] * self._samples_per_latent / self.sample_rate
         pretransform: Any = self.network.pretransform
         self._dtypes = dtypes_of(pretransform)
         self.is_pretransform_unread = False
@@ -103,8 +103,7 @@ class StableAudioModel(AudioModel):
     @property
     def latent_shape(self) -> tuple[int, int]:
         """Latent `(channels, frames)` of one clip of the configured `sample_size`."""
-        ratio = self.network.pretransform.downsampling_ratio if self.network.pretransform is not None else 1
-        return self.network.io_channels, self.config["sample_size"] // ratio
+        return self.network.io_channels, self.config["sample_size"] // self._samples_per_latent
 
     def to(self, device: str | torch.device) -> "StableAudioModel":
         """Moves the network, and itself is the result; the T5 follows at the next caption."""
@@ -142,19 +141,13 @@ class StableAudioModel(AudioModel):
         ]
         return dict(self.network.get_conditioning_inputs(self.network.conditioner(metadata, self.device)))
 
-    def denoise(self, latents: Tensor, level: Tensor, conditioning: dict[str, Any], cfg_scale: float) -> Tensor:
-        """Denoised estimate under the v objective; both halves of the guidance run in one pass of twice the batch."""
+    def predict(self, latents: Tensor, time: Tensor, conditioning: dict[str, Any], cfg_scale: float) -> Tensor:
+        """See `AudioModel.predict`; both halves of the guidance run in one pass of twice the batch."""
         # Recomputing activations serves training alone, and would import torch's compiler.
-        denoised: Tensor = self._denoiser(latents, level, cfg_scale=cfg_scale, use_checkpointing=False, **conditioning)
-        return denoised
-
-    def add_step_listener(self, listener: Callable[[float], None]) -> Callable[[], None]:
-        """Calls `listener(sigma)` before each pass: sigma = tan(t pi / 2) for the v objective's time t."""
-
-        def before(_module: nn.Module, args: tuple[Any, ...]) -> None:
-            listener(math.tan(float(args[1].flatten()[0]) * math.pi / 2))
-
-        return self.network.model.register_forward_pre_hook(before).remove
+        prediction: Tensor = self.network.model(
+            latents, time, cfg_scale=cfg_scale, use_checkpointing=False, **conditioning
+        )
+        return prediction
 
     def decode(self, latents: Tensor, n_samples: int | None = None) -> Tensor:
         """Audio `[batch, audio_channels, samples]`, its first `n_samples` if given.
@@ -171,7 +164,7 @@ class StableAudioModel(AudioModel):
         elif self._overlap is None:
             audio = pretransform.decode(latents)
         else:
-            ratio = int(pretransform.downsampling_ratio)
+            ratio = self._samples_per_latent
             wanted = ratio * latents.shape[-1] if n_samples is None else n_samples
             audio = decode_in_chunks(pretransform.decode, latents, wanted, ratio, self._overlap)
         return audio if n_samples is None else audio[..., :n_samples]
@@ -188,6 +181,11 @@ class StableAudioModel(AudioModel):
         """What the pretransform takes once it is read in, in the types that it computes in; its file stays beside it."""
         state = {} if self.network.pretransform is None else self.network.pretransform.state_dict()
         return sum(tensor.numel() * self._dtypes[name].itemsize for name, tensor in state.items())
+
+    @property
+    def _samples_per_latent(self) -> int:
+        pretransform = self.network.pretransform
+        return 1 if pretransform is None else int(pretransform.downsampling_ratio)
 
     @property
     def _prompt(self) -> nn.Module:

@@ -9,11 +9,13 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from audioptq.errors import UserError
+from audioptq.models.stable_audio.config import check_config
 from audioptq.models.stable_audio.mel_pca import MelPcaPretransform
 from audioptq.models.stable_audio.t5_text import T5TextConditioner
 from audioptq.models.stable_audio.upstream import create_diffusion_cond_from_config
 from audioptq.models.stable_audio.word_text import WordTransformerConditioner
 
+# Those that stable-audio-tools lacks, or whose own loads what is not asked for.
 PRETRANSFORMS: dict[str, type[nn.Module]] = {"mel_pca": MelPcaPretransform}
 CONDITIONERS: dict[str, type[nn.Module]] = {"word_transformer": WordTransformerConditioner, "t5": T5TextConditioner}
 
@@ -49,11 +51,12 @@ def build_network(
         text_dtype: In which its text encoder computes; None for the model's own choice.
 
     Raises:
-        UserError: If the model is of another kind than is sampled here, or its text encoder is not what is given.
+        UserError: If the model is of another kind than is sampled here (`config.check_config`), or its text encoder is not what
+            is given.
     """
+    check_config(config)
     config = copy.deepcopy(config)
     model = config["model"]
-    _check_kind(config["model_type"], model["diffusion"])
     pretransform = model.get("pretransform") or {}
     own_pretransform = PRETRANSFORMS.get(str(pretransform.get("type")))
     if own_pretransform is not None:
@@ -72,20 +75,6 @@ def build_network(
         network.pretransform = own_pretransform(sample_rate=config["sample_rate"], **pretransform.get("config", {}))
         network.min_input_length *= network.pretransform.downsampling_ratio
     return network
-
-
-def _check_kind(model_type: str, diffusion: dict[str, Any]) -> None:
-    """stable-audio-tools builds other kinds too, which `denoise` would then run under the wrong objective."""
-    objective = diffusion.get("diffusion_objective", "v")
-    if objective != "v":
-        raise UserError(
-            f"The model's diffusion_objective is {objective!r}, a rectified flow as Stable Audio Open Small's: the v objective and "
-            "the schedule of noise levels by which the paper samples, calibrates and smooths do not apply to it. Use a model of "
-            "the v objective, such as Stable Audio Open 1.0."
-        )
-    kind = (model_type, diffusion["type"])
-    if kind != ("diffusion_cond", "dit"):
-        raise NotImplementedError(f"model_type and diffusion type are {kind}")
 
 
 def _check_text(types: list[str], text: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ def read_model_config(directory: str | Path) -> dict[str, Any]:
         _refuse_diffusers(Path(directory))
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"The model directory {directory} has no readable model_config.json ({error}). Point `models` in the config at "
             "a directory with model_config.json and model.safetensors (or model.ckpt)."

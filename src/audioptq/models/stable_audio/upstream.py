@@ -1,4 +1,4 @@
-"""The parts of stable-audio-tools and k-diffusion that adapters use, imported without what those print and take along."""
+"""The parts of stable-audio-tools that the adapter uses, imported without what that prints and takes along."""
 
 import os
 
@@ -8,8 +8,6 @@ allow_cuda_wheels_on_cpu()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # stable-audio-tools asks a hub for tokenizers at import; none is needed
 
 with quiet_imports(), lean_imports():
-    from k_diffusion import sampling as samplers
-    from k_diffusion.external import VDenoiser
     from stable_audio_tools.models.autoencoders import DecoderBlock, OobleckDecoder, ResidualUnit
     from stable_audio_tools.models.blocks import SnakeBeta
     from stable_audio_tools.models.bottleneck import TanhBottleneck, VAEBottleneck
@@ -34,7 +32,5 @@ __all__ = [
     "TanhBottleneck",
     "TransformerBlock",
     "VAEBottleneck",
-    "VDenoiser",
     "create_diffusion_cond_from_config",
-    "samplers",
 ]

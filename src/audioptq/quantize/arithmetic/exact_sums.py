@@ -7,24 +7,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from audioptq.quantize.arithmetic.primitives import qmax
-from audioptq.quantize.recipe.specs import LayerRecipe, WeightSpec
+from audioptq.quantize.recipe.specs import LayerRecipe
 
 # Up to here every integer is a float of the type, so that no sum is rounded, in whatever order a library takes it.
 LARGEST = {torch.float32: 2**24, torch.float64: 2**53}
 
 
-def not_integer(recipe: LayerRecipe, compute_weight: WeightSpec | None) -> str | None:
+def not_integer(recipe: LayerRecipe, has_scale_per_output: bool) -> str | None:
     """What in a layer's recipe no product of integers can do, as a clause; None if one can do it all.
 
     Args:
         recipe: The layer's.
-        compute_weight: Of the integers that meet the activations; None if there are none.
+        has_scale_per_output: Whether no scale of the integers that meet the activations varies along the weight's columns.
     """
-    if recipe.weight is None or compute_weight is None or recipe.activation is None:
+    if recipe.weight is None or recipe.activation is None:
         return "one operand is not quantized"
     if recipe.activation.granularity == "per_channel":
         return "its activations have a scale per input channel, which no sum over input channels can apply"
-    if compute_weight.granularity not in ("per_channel", "per_tensor"):
+    if not has_scale_per_output:
         return f"its weights have scales {recipe.weight.granularity}, which no sum over input channels can apply"
     return None
 

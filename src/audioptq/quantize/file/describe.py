@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from audioptq.files.artifacts import read_parquet
-from audioptq.quantize.file.parts import ByteCounts, count_bytes
+from audioptq.quantize.file.size import ByteCounts, count_bytes, matrix_shape
 from audioptq.quantize.file.tensor_file import TensorFile
 from audioptq.quantize.recipe.recipe import FLOAT_BITS, QuantRecipe
 
@@ -16,7 +16,8 @@ class LayerDescription:
 
     Attributes:
         name: In the network.
-        shape: Output and input features.
+        kind: Of layer: linear, conv2d, ...
+        shape: Of its weight as a matrix: output channels, and input channels times the positions of its kernel.
         weight_bits: Of a stored weight.
         act_bits: Of an activation.
         granularity: Of the weight's scales; None for a weight in float.
@@ -27,6 +28,7 @@ class LayerDescription:
     """
 
     name: str
+    kind: str
     shape: tuple[int, int]
     weight_bits: int
     act_bits: int
@@ -80,10 +82,11 @@ def describe(path: str | Path) -> FileDescription:
 def _layer(file: TensorFile, name: str, recipe: QuantRecipe, sqnr_db: float | None) -> LayerDescription:
     spec = recipe.for_layer(name)
     own = {key.removeprefix(f"{name}."): entry for key, entry in file.entries.items() if key.startswith(f"{name}.")}
-    rows, columns = file.record["layers"][name]
+    layer = file.record["layers"][name]
     return LayerDescription(
         name=name,
-        shape=(rows, columns),
+        kind=layer["kind"],
+        shape=matrix_shape(layer),
         weight_bits=spec.weight.bits if spec.weight else FLOAT_BITS[spec.dtype],
         act_bits=spec.activation.bits if spec.activation else FLOAT_BITS[spec.dtype],
         granularity=spec.weight.granularity if spec.weight else None,

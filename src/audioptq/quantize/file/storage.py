@@ -7,15 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audioptq.errors import UserError
 from audioptq.files.artifacts import write_tensors
 from audioptq.noise_levels import NoiseLevels
 from audioptq.quantize.file.size import size_record
-from audioptq.quantize.file.tensor_file import FORMAT_VERSION, TensorFile
+from audioptq.quantize.file.stored_layers import cast_layer, check_place, misfit, stored_layer
+from audioptq.quantize.file.tensor_file import FORMAT_VERSION, TensorFile, damaged
 from audioptq.quantize.layers.apply import set_module
-from audioptq.quantize.layers.cast import CastLinear
 from audioptq.quantize.layers.clock import TimestepClock
-from audioptq.quantize.layers.linear import QuantLinear
+from audioptq.quantize.layers.operator import QuantOp
 from audioptq.quantize.layers.unquantized import cast_layer_names, quantized_tensor_names, storage_dtype
 from audioptq.quantize.recipe.recipe import QuantRecipe
 
@@ -45,16 +44,12 @@ def save_quantized(
     Returns:
         The size record of the file just written (see `size.size_record`), and `kept_float32`: how many tensors stayed
         float32 because `rest_dtype` could not hold them.
-
-    Raises:
-        UserError: If smoothing was folded away since, which no file describes.
     """
     taken = [key for key in RESERVED if key in metadata]
     if taken:
         raise ValueError(f"metadata keys {taken} are the format's own")
     tensors = _stored_tensors(module, recipe)
-    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, QuantLinear)}
-    _check_unfolded(path, layers, recipe)
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, QuantOp)}
     recipe = recipe.resolved({name: layer.recipe for name, layer in layers.items()})
     clock = next((layer.clock for layer in layers.values() if layer.clock is not None), None)
     record = {
@@ -64,7 +59,7 @@ def save_quantized(
         "recipe": recipe.to_config(),
         "objective": clock.levels.objective if clock is not None else None,
         "levels": list(clock.levels.values) if clock is not None else None,
-        "layers": {name: [layer.out_features, layer.in_features] for name, layer in layers.items()},
+        "layers": {name: layer.geometry.to_record() for name, layer in layers.items()},
         "cast_layers": cast_layer_names(module),
         "components": dict(components),
     }
@@ -72,7 +67,7 @@ def save_quantized(
     owned = quantized_tensor_names(module)
     rest = [tensor for name, tensor in tensors.items() if name not in owned]
     kept = sum(tensor.dtype == torch.float32 for tensor in rest) if recipe.rest_dtype != "float32" else 0
-    return size_record(path, tensors, module, components) | {"kept_float32": kept}
+    return size_record(path, tensors, record["layers"], components) | {"kept_float32": kept}
 
 
 def load_quantized(
@@ -101,36 +96,19 @@ def load_quantized(
         file.verify()
         record = file.record
         tensors = _read(file, _own_dtypes(module, record), _device(module), unread)
-    recipe = QuantRecipe.from_config(record["recipe_name"], record["recipe"])
-    clock = TimestepClock(NoiseLevels(record["objective"], record["levels"])) if record["levels"] else None
-    for name, shape in record["layers"].items():
-        linear = _linear_of_shape(path, module, name, tuple(shape))
-        own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
-        try:
-            layer = QuantLinear(own, recipe.for_layer(name), (linear.out_features, linear.in_features), clock)
-        except ValueError as error:
-            raise _misfit(path, f"its layer {name} has {error}") from error
+    try:
+        recipe = QuantRecipe.from_config(record["recipe_name"], record["recipe"])
+        clock = TimestepClock(NoiseLevels(record["objective"], record["levels"])) if record["levels"] else None
+        layers = {name: stored_layer(name, entry, tensors, recipe, clock) for name, entry in record["layers"].items()}
+    except Exception as error:  # what a file of ours never holds
+        raise damaged(path, str(error)) from error
+    for name, layer in layers.items():
+        check_place(path, module, name, layer.geometry)
         set_module(module, name, layer)
     for name in record["cast_layers"]:
-        weight = tensors[f"{name}.weight"]
-        linear = _linear_of_shape(path, module, name, tuple(weight.shape))
-        cast = CastLinear(linear.in_features, linear.out_features, linear.bias is not None, "meta", weight.dtype)
-        set_module(module, name, cast.requires_grad_(False))
+        set_module(module, name, cast_layer(path, module, name, tensors))
     _load_strictly(path, module, tensors)
     return clock, recipe
-
-
-def _check_unfolded(path: str | Path, layers: Mapping[str, QuantLinear], recipe: QuantRecipe) -> None:
-    """`recipe` as it was applied, not as what the layers say of themselves."""
-    folded = [
-        name for name, layer in layers.items() if layer.recipe.smoothing is None and recipe.for_layer(name).smoothing
-    ]
-    if folded:
-        raise UserError(
-            f"{path} is not written: for integer compute the smoothing of {len(folded)} layers, for example {folded[0]}, was "
-            "folded into what makes their input, which no file describes. Save the model before, or copy the file that it was "
-            "loaded from."
-        )
 
 
 def _stored_tensors(module: nn.Module, recipe: QuantRecipe) -> dict[str, Tensor]:
@@ -179,27 +157,9 @@ def _load_strictly(path: str | Path, module: nn.Module, tensors: dict[str, Tenso
     stored = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if stored != expected:
         unlike = sorted(name for name in {*stored, *expected} if stored.get(name) != expected.get(name))
-        raise _misfit(
+        raise misfit(
             path,
             f"{len(unlike)} tensors are absent from one of them or differ in shape, for example {unlike[0]}: "
             f"{stored.get(unlike[0], 'absent')} in the file, {expected.get(unlike[0], 'absent')} in the model",
         )
     module.load_state_dict(tensors, assign=True)
-
-
-def _linear_of_shape(path: str | Path, module: nn.Module, name: str, shape: tuple[int, ...]) -> nn.Linear:
-    try:
-        layer = module.get_submodule(name)
-    except AttributeError:
-        layer = None
-    if not isinstance(layer, nn.Linear) or layer.weight.shape != shape:
-        found = "nothing" if layer is None else f"{type(layer).__name__}({layer.extra_repr()})"
-        raise _misfit(path, f"the file holds a linear layer {name} of {shape} where the model has {found}")
-    return layer
-
-
-def _misfit(path: str | Path, why: str) -> UserError:
-    return UserError(
-        f"{path} does not fit this model: {why}. It was made from a model of another architecture: load it into that "
-        "one, or quantize this model."
-    )

@@ -10,13 +10,14 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.files.artifacts import METADATA_KEY
 from audioptq.files.checksum import SEAL_KEY, is_sealed
 
 FORMAT_VERSION = 3
+FAMILY_OF_VERSION_2, GONE_GRANULARITY = "stable_audio", "per_concat_group"
 NO_SEAL = "it carries no digest of its contents"
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
@@ -71,9 +72,11 @@ class TensorFile:
             self.record: dict[str, Any] = dict(json.loads(metadata.get(METADATA_KEY, "{}")))
             self.header_bytes = 8 + length
             self.entries = {name: self._entry(entry) for name, entry in header.items()}
-        except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
-            raise damaged(path, f"it is no whole safetensors file ({error})") from error
-        self._check_version()
+            self._check_version()
+        except UserError:
+            raise
+        except Exception as error:  # whatever a reader trips over
+            raise damaged(path, f"it is no whole safetensors file of a quantized model ({error})") from error
 
     def __enter__(self) -> "TensorFile":
         return self
@@ -114,7 +117,15 @@ class TensorFile:
         return Entry(DTYPES[entry["dtype"]], tuple(entry["shape"]), self.header_bytes + first, last - first)
 
     def _check_version(self) -> None:
-        version, seal = self.record.get("format_version"), self.record.pop(SEAL_KEY, None)
+        seal = self.record.pop(SEAL_KEY, None)
+        if self.record.get("format_version") == 2:
+            if "concat_channels" in json.dumps(self.record["recipe"]):
+                raise UserError(
+                    f"{self.path} has format version 2 and weights {GONE_GRANULARITY}, whose parts that version did not record by "
+                    f"layer. Quantize the model again: `audioptq quantize MODEL RECIPE --output {self.path}`."
+                )
+            self.record = upgraded(self.record)
+        version = self.record.get("format_version")
         if not isinstance(version, int):
             raise damaged(
                 self.path,
@@ -123,11 +134,26 @@ class TensorFile:
             )
         if version != FORMAT_VERSION:
             raise UserError(
-                f"{self.path} has format version {version}, but this version of audioptq reads {FORMAT_VERSION}. "
-                "Quantize the model again, or use the version of audioptq that wrote the file."
+                f"{self.path} has format version {version}, but this version of audioptq reads 2 and {FORMAT_VERSION}. "
+                f"Quantize the model again (`audioptq quantize MODEL RECIPE --output {self.path}`), or use the version of "
+                "audioptq that wrote the file."
             )
         if seal is None:
             raise damaged(self.path, NO_SEAL)
+
+
+def upgraded(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of format version 2 in today's terms: there was one objective, one family and one kind of layer."""
+    rest = {key: value for key, value in record.items() if key != "sigmas"}
+    layers = {name: {"kind": "linear", "shape": list(shape)} for name, shape in record["layers"].items()}
+    return {
+        "family": FAMILY_OF_VERSION_2,
+        **rest,
+        "format_version": FORMAT_VERSION,
+        "objective": "v" if record.get("sigmas") else None,
+        "levels": record.get("sigmas"),
+        "layers": layers,
+    }
 
 
 def damaged(path: str | Path, why: str) -> DamagedArtifactError:

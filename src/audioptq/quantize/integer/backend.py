@@ -1,35 +1,37 @@
-"""What an integer backend is: it packs int8 weights once and multiplies int8 activations by them, exactly."""
+"""What an integer backend is: it multiplies int8 activations by int8 weights, exactly.
 
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+A backend has `name`, `refusal`, `prepare` and `product`. The other methods do step by step what a kernel may do faster.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from audioptq.quantize.arithmetic.granularity import PerToken
 from audioptq.quantize.arithmetic.primitives import choose_scale, quantize
+from audioptq.quantize.layers.product import Epilogue, finish
+from audioptq.quantize.layers.stored_weight import requantize
 
 
-class Backend(Protocol):
+class Backend(ABC):
     """One way to multiply integers; stateless, so that one instance serves all layers.
 
     Attributes:
         name: What reports and messages call it.
-        divides_on_the_way: Whether `quantize_tokens` divides by the smoothing vector while it quantizes, for little. Else static
-            vectors are folded away, which changes the rounding.
+        stored_bits: Widths of stored weights that `prepare_stored` takes as they are: nothing is made of such a weight before
+            its product, so that there is nothing to keep.
     """
 
-    name: str
-    divides_on_the_way: bool
+    name: ClassVar[str]
+    stored_bits: ClassVar[tuple[int, ...]] = ()
 
-    def __hash__(self) -> int:
-        """By identity: trials are kept by backend."""
-        ...
-
+    @abstractmethod
     def refusal(self, device: torch.device) -> str | None:
         """Why it cannot work on `device` of this machine, as a clause; None if it can."""
-        ...
 
+    @abstractmethod
     def prepare(self, weight: Tensor, scale: Tensor, bits: int) -> Any:
         """The weight as its kernel wants it.
 
@@ -38,12 +40,36 @@ class Backend(Protocol):
             scale: float32 `[out]`.
             bits: Width of the values; a kernel may keep them packed.
         """
-        ...
+
+    @abstractmethod
+    def product(self, x: Tensor, x_scale: Tensor, packed: Any) -> Tensor:
+        """`x_scale * (x W^T) * scale`, float32 `[tokens, out]`, the sums over `in` being exact integers.
+
+        Args:
+            x: int8 `[tokens, in]`, in `[-127, 127]`.
+            x_scale: float32 `[tokens, 1]`.
+            packed: What `prepare` or `prepare_stored` returned.
+        """
+
+    def prepare_stored(self, qdata: Tensor, scale: Tensor, bits: int, smooth: Tensor | None) -> Any:
+        """What `product` takes, for a whole weight that has float32 scales per output channel, or one.
+
+        Args:
+            qdata: As stored, `[out, bytes]`.
+            scale: As stored, float32 `[out, 1]` or `[1, 1]`.
+            bits: Width of what is stored.
+            smooth: `[in]`, for the weight that `stored_weight.requantize` makes; None for the stored one itself.
+        """
+        raise NotImplementedError(f"{self.name} takes no stored weight as it is")
+
+    def requantize(self, qdata: Tensor, scale: Tensor, bits: int, smooth: Tensor) -> tuple[Tensor, Tensor]:
+        """See `stored_weight.requantize`: int8 `[out, in]`, and its scales, float32 `[out, 1]`."""
+        return requantize(qdata, scale, bits, smooth)
 
     def quantize_tokens(
         self, x: Tensor, smooth: Tensor | None, bits: int, scale: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """`x / smooth` quantized, which `quantize_tokens` of this module does step by step.
+        """`x / smooth` quantized.
 
         Args:
             x: Float `[tokens, in]`.
@@ -55,91 +81,11 @@ class Backend(Protocol):
         Returns:
             int8 `[tokens, in]`, and the scales, float32 `[tokens, 1]`.
         """
-        ...
-
-    def product(self, x: Tensor, x_scale: Tensor, packed: Any) -> Tensor:
-        """`x_scale * (x W^T) * scale`, float32 `[tokens, out]`, the sums over `in` being exact integers.
-
-        Args:
-            x: int8 `[tokens, in]`, in `[-127, 127]`.
-            x_scale: float32 `[tokens, 1]`.
-            packed: What `prepare` returned.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Epilogue:
-    """What a layer does to a product: adds its low-rank branch and its bias, and rounds to the type of its input.
-
-    Attributes:
-        inner: `x A` of the branch, float `[tokens, rank]`, made of the raw input; None without a branch.
-        factor: The branch's `B`, `[out, rank]`, rounded to the type of `inner` before it is used; None without a branch.
-        bias: `[out]`, or None.
-        dtype: Of the result.
-    """
-
-    inner: Tensor | None
-    factor: Tensor | None
-    bias: Tensor | None
-    dtype: torch.dtype
-
-
-@runtime_checkable
-class FusingBackend(Backend, Protocol):
-    """A backend whose kernel does the epilogue too, so that the result is written once and never read again."""
+        return quantize_tokens(x, smooth, bits, scale)
 
     def fused_product(self, x: Tensor, x_scale: Tensor, packed: Any, epilogue: Epilogue) -> Tensor:
-        """`x_scale * (x W^T) * scale + inner factor^T + bias`, `[tokens, out]`, added in float32 and rounded once.
-
-        Args:
-            x: See `product`.
-            x_scale: See `product`.
-            packed: What `prepare` returned.
-            epilogue: What is added, and the type of the result.
-        """
-        ...
-
-
-@runtime_checkable
-class RequantizingBackend(Backend, Protocol):
-    """A backend with a kernel for the weight that smoothing per timestep makes anew at each step."""
-
-    def requantize(self, qdata: Tensor, scale: Tensor, bits: int, smooth: Tensor) -> tuple[Tensor, Tensor]:
-        """`weights.requantize` of a whole weight that has float32 scales per output channel, or one.
-
-        Args:
-            qdata: As stored, `[out, bytes]`.
-            scale: As stored, float32 `[out, 1]` or `[1, 1]`.
-            bits: Width of what is stored.
-            smooth: `[in]`.
-
-        Returns:
-            int8 `[out, in]`, and its scales, float32 `[out, 1]`.
-        """
-        ...
-
-
-@runtime_checkable
-class StoredBackend(Backend, Protocol):
-    """A backend whose product starts from the stored weight, of which nothing has to be made before.
-
-    Attributes:
-        stored_bits: Widths of stored weights that it reads.
-    """
-
-    stored_bits: tuple[int, ...]
-
-    def prepare_stored(self, qdata: Tensor, scale: Tensor, bits: int, smooth: Tensor | None) -> Any:
-        """What `product` takes, for a whole weight that has float32 scales per output channel, or one.
-
-        Args:
-            qdata: As stored, `[out, bytes]`.
-            scale: As stored, float32 `[out, 1]` or `[1, 1]`.
-            bits: Width of what is stored, one of `stored_bits`.
-            smooth: `[in]`, for the weight that `weights.requantize` makes; None for the stored one itself.
-        """
-        ...
+        """`product` with bias and branch, `[tokens, out]`, added in float32 and rounded once to the type of the result."""
+        return finish(self.product(x, x_scale, packed), epilogue)
 
 
 def quantize_tokens(x: Tensor, smooth: Tensor | None, bits: int, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -4,17 +4,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from audioptq.quantize.integer.backend import quantize_tokens
+from audioptq.quantize.integer.backend import Backend
 
 # What CUDA's kernel asks for: more than 16 tokens, channels in multiples of 8.
 CUDA_TOKENS, CUDA_MULTIPLE = 17, 8
 
 
-class IntMm:
+class IntMm(Backend):
     """`torch._int_mm`; zeros pad what CUDA's kernel does not take, and are cut off again."""
 
     name = "int_mm"
-    divides_on_the_way = False
 
     def refusal(self, device: torch.device) -> str | None:
         """Without VNNI it is a nested loop in torch: right, and a hundred times too slow to be of use."""
@@ -29,12 +28,6 @@ class IntMm:
     def prepare(self, weight: Tensor, scale: Tensor, bits: int) -> tuple[Tensor, Tensor]:
         """Pads both dimensions; the kernel takes the transpose as a view."""
         return _padded(weight.contiguous()), scale
-
-    def quantize_tokens(
-        self, x: Tensor, smooth: Tensor | None, bits: int, scale: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Step by step."""
-        return quantize_tokens(x, smooth, bits, scale)
 
     def product(self, x: Tensor, x_scale: Tensor, packed: tuple[Tensor, Tensor]) -> Tensor:
         """int32 sums, then both scales."""

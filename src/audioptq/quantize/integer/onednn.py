@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from audioptq.quantize.integer.backend import quantize_tokens
+from audioptq.quantize.integer.backend import Backend
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class PackedWeight:
     zero_point: Tensor
 
 
-class OneDnn:
+class OneDnn(Backend):
     """`onednn.qlinear_pointwise`, unsigned activations by signed weights.
 
     The kernel knows one scale per tensor of activations, so it is given 1, and the tokens' own scales are multiplied
@@ -25,11 +25,10 @@ class OneDnn:
 
     Processors with VNNI or AMX add products in 32 bits. Others (AVX2, plain AVX-512) add them in pairs of 16 bits, where
     `255 |w1| + 255 |w2|` overflows unless `|w| <= 64`: exact for weights of 7 bits and fewer, wrong for 8. The trial
-    (proof.py) finds that out.
+    (self_test.py) finds that out.
     """
 
     name = "onednn"
-    divides_on_the_way = False
 
     def refusal(self, device: torch.device) -> str | None:
         """It needs a CPU and a torch built with oneDNN."""
@@ -41,12 +40,6 @@ class OneDnn:
         """One pass over the weight, into the kernel's layout."""
         packed = torch.ops.onednn.qlinear_prepack(weight, None)
         return PackedWeight(packed, scale.contiguous(), torch.zeros(len(scale), dtype=torch.int64))
-
-    def quantize_tokens(
-        self, x: Tensor, smooth: Tensor | None, bits: int, scale: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Step by step."""
-        return quantize_tokens(x, smooth, bits, scale)
 
     def product(self, x: Tensor, x_scale: Tensor, packed: PackedWeight) -> Tensor:
         """The kernel applies the weight's scales; the tokens' follow in place."""

@@ -3,14 +3,13 @@
 import torch
 from torch import Tensor
 
-from audioptq.quantize.integer.backend import quantize_tokens
+from audioptq.quantize.integer.backend import Backend
 
 
-class Reference:
+class Reference(Backend):
     """Multiplies in float64, whose 53 bits hold every sum of fewer than 2^39 products of two int8 values."""
 
     name = "reference"
-    divides_on_the_way = False
 
     def refusal(self, device: torch.device) -> str | None:
         """Works everywhere."""
@@ -19,12 +18,6 @@ class Reference:
     def prepare(self, weight: Tensor, scale: Tensor, bits: int) -> tuple[Tensor, Tensor]:
         """Keeps both as they are."""
         return weight, scale
-
-    def quantize_tokens(
-        self, x: Tensor, smooth: Tensor | None, bits: int, scale: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Step by step."""
-        return quantize_tokens(x, smooth, bits, scale)
 
     def product(self, x: Tensor, x_scale: Tensor, packed: tuple[Tensor, Tensor]) -> Tensor:
         """The exact sum, rounded to float32 once, then scaled."""

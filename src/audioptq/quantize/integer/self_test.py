@@ -8,17 +8,10 @@ from torch import Tensor
 
 from audioptq.quantize.arithmetic.packing import pack
 from audioptq.quantize.arithmetic.primitives import qmax
-from audioptq.quantize.integer.backend import (
-    Backend,
-    Epilogue,
-    FusingBackend,
-    RequantizingBackend,
-    StoredBackend,
-    quantize_tokens,
-)
+from audioptq.quantize.integer.backend import Backend, quantize_tokens
 from audioptq.quantize.integer.reference import exact_product
+from audioptq.quantize.layers.product import Epilogue
 from audioptq.quantize.layers.stored_weight import requantize
-from audioptq.quantize.recipe.specs import WeightSpec
 
 TOKENS = 40
 # Of output channels whose weight is made anew: more than a kernel takes at once, and no whole number of times that.
@@ -38,7 +31,7 @@ def wrong_product(backend: Backend, device: torch.device, shape: tuple[int, int]
 
     Kernels that add in 16 bits fail only when neighbouring values are large together, so the trial has activations and
     weights that are all largest, all smallest and alternating, beside random ones. The scales are powers of two, which round
-    nothing. A backend that adds branch and bias is tried with these too. Once per process for each argument.
+    nothing. Branch and bias are tried, too. Once per process for each argument.
     """
     generator = torch.Generator().manual_seed(0)
     weight = _trial(*shape, qmax(bits), generator).to(device)
@@ -53,14 +46,10 @@ def wrong_product(backend: Backend, device: torch.device, shape: tuple[int, int]
             return f"it multiplies {bits}-bit weights wrongly on this machine ({found})"
         if _are_quantized_wrongly(backend, shape[1], device, generator):
             return "it quantizes activations wrongly on this machine"
-        if isinstance(backend, RequantizingBackend) and _is_requantized_wrongly(backend, weight, x_scale, generator):
+        if _is_requantized_wrongly(backend, weight, x_scale, generator):
             return "it requantizes weights wrongly on this machine"
-        if isinstance(backend, StoredBackend):
-            found = _wrong_stored(backend, weight, (x, x_scale), generator)
-            if found is not None:
-                return found
-        if isinstance(backend, FusingBackend):
-            return _wrong_epilogue(backend, (x, x_scale, packed), exact, generator)
+        found = _wrong_stored(backend, weight, (x, x_scale), generator)
+        return found or _wrong_epilogue(backend, (x, x_scale, packed), exact, generator)
     except Exception as error:  # torch, a compiler and a driver have each their own for a kernel that is absent
         return f"its kernel fails on this machine: {(str(error).splitlines() or [type(error).__name__])[0]}"
     return None
@@ -84,23 +73,20 @@ def _are_quantized_wrongly(backend: Backend, channels: int, device: torch.device
     return False
 
 
-def _is_requantized_wrongly(
-    backend: RequantizingBackend, weight: Tensor, some: Tensor, generator: torch.Generator
-) -> bool:
+def _is_requantized_wrongly(backend: Backend, weight: Tensor, some: Tensor, generator: torch.Generator) -> bool:
     """Whether the weight of some output channels, as 8 and 4 bits, comes out otherwise than step by step."""
     rows = weight[: len(some)]
     smooth = _smoothing(weight, generator)
     for bits in (8, 4):
-        spec = WeightSpec(bits=bits)
         qdata, scale = pack(rows.clamp(-qmax(bits), qmax(bits)), bits), (some / 100)[: len(rows)]
-        ours, expected = backend.requantize(qdata, scale, bits, smooth), requantize(qdata, scale, spec, smooth)
+        ours, expected = backend.requantize(qdata, scale, bits, smooth), requantize(qdata, scale, bits, smooth)
         if not all(torch.equal(one, other) for one, other in zip(ours, expected, strict=True)):
             return True
     return False
 
 
 def _wrong_stored(
-    backend: StoredBackend, weight: Tensor, tokens: tuple[Tensor, Tensor], generator: torch.Generator
+    backend: Backend, weight: Tensor, tokens: tuple[Tensor, Tensor], generator: torch.Generator
 ) -> str | None:
     """As `wrong_product`, of products that start from the stored weight of some output channels, as it is and smoothed."""
     x, x_scale = tokens
@@ -111,7 +97,7 @@ def _wrong_stored(
         stored = weight.clamp(-qmax(bits), qmax(bits))
         qdata = pack(stored, bits)
         for factors, own in ((None, scale), (smooth, scale), (None, scale[:1]), (smooth, scale[:1])):
-            made = (stored, own) if factors is None else requantize(qdata, own, WeightSpec(bits=bits), factors)
+            made = (stored, own) if factors is None else requantize(qdata, own, bits, factors)
             exact = exact_product(x, made[0]) * made[1].double().T * x_scale.double()
             y = backend.product(x, x_scale, backend.prepare_stored(qdata, own, bits, factors))
             found = _error(y, exact, exact.abs(), TOLERANCE)
@@ -122,7 +108,7 @@ def _wrong_stored(
 
 
 def _wrong_epilogue(
-    backend: FusingBackend, product: tuple[Tensor, Tensor, Any], exact: Tensor, generator: torch.Generator
+    backend: Backend, product: tuple[Tensor, Tensor, Any], exact: Tensor, generator: torch.Generator
 ) -> str | None:
     """As `wrong_product`, of what the backend adds to a product that it makes right."""
     # Twelve bits: a kernel that rounds them to TF32's eleven, where float32 was meant, is found out.

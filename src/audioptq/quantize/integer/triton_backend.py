@@ -10,7 +10,8 @@ from torch import Tensor
 
 from audioptq.quantize.arithmetic.packing import pack, unpack
 from audioptq.quantize.arithmetic.primitives import qmax
-from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
+from audioptq.quantize.integer.backend import Backend, quantize_tokens
+from audioptq.quantize.layers.product import Epilogue
 
 # Of the branch's rank no more at a time: float32 products without tensor cores run out of registers.
 BLOCK_TOKENS, BLOCK_OUTPUTS, BLOCK_CHANNELS, BLOCK_RANK = 128, 128, 64, 16
@@ -27,14 +28,13 @@ class PackedWeight:
     is_packed: bool
 
 
-class TritonBackend:
+class TritonBackend(Backend):
     """Smoothing, range and quantization in one kernel; unpacking, the product and all that follows it in another.
 
     Weights of up to 4 bits stay packed, half a byte each, and are unpacked within the product.
     """
 
     name = "triton"
-    divides_on_the_way = True
 
     def refusal(self, device: torch.device) -> str | None:
         """It needs a CUDA device, or Triton's interpreter, and the package, which comes with torch for CUDA."""

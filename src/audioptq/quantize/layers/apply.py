@@ -12,11 +12,12 @@ from audioptq.calibrate.act_stats import ActStats
 from audioptq.console import progress
 from audioptq.errors import UserError, did_you_mean
 from audioptq.quantize.arithmetic.timestep_groups import smoothing_gap
-from audioptq.quantize.layers.build import quantize_linear
-from audioptq.quantize.layers.cast import CastLinear
+from audioptq.quantize.layers.build import quantize_layer
+from audioptq.quantize.layers.cast import CastLayer
 from audioptq.quantize.layers.clock import TimestepClock
 from audioptq.quantize.layers.diagnostics import interaction_share, rows_of_timesteps
-from audioptq.quantize.layers.linear import QuantLinear
+from audioptq.quantize.layers.kinds import NotQuantizableError, parts_text, read_geometry
+from audioptq.quantize.layers.operator import QuantOp
 from audioptq.quantize.layers.unquantized import round_rest
 from audioptq.quantize.recipe.choose_layers import choose_layers
 from audioptq.quantize.recipe.recipe import FLOAT_BITS, QuantRecipe
@@ -26,7 +27,9 @@ from audioptq.site import Site
 def quantize_model(
     module: nn.Module, recipe: QuantRecipe, stats: ActStats | None, sites: Sequence[Site], device: str | None = None
 ) -> tuple[TimestepClock | None, pd.DataFrame]:
-    """Replaces the chosen linear layers of `module` in place and rounds the rest to what its file will hold.
+    """Replaces the chosen layers of `module` in place and rounds the rest to what its file will hold.
+
+    A layer that cannot be quantized stays in float, and its row says why.
 
     Args:
         module: The full-precision model.
@@ -37,52 +40,49 @@ def quantize_model(
 
     Returns:
         The clock that the sampler must set before each call of the denoiser, None if nothing was calibrated; and a
-        table with a row per candidate: layer, in_features, out_features, weight_bits, act_bits, granularity, smoothing
-        (what it came out as), rows (smoothing vectors), rank, sqnr_db, smoothing_gap and interaction (measures of
+        table with a row per candidate: layer; kind, block, role and parts of its site (parts as text, such as `up 144 | skip
+        96`, empty for an input of one piece); in_features and out_features (channels); weight_bits, act_bits, granularity,
+        smoothing (what it came out as), rows (smoothing vectors), rank, sqnr_db, smoothing_gap and interaction (measures of
         diagnostics.py and timestep_groups.py), quantized, and if not so, the reason.
 
     Raises:
         UserError: If a glob matches nothing, or statistics are missing or do not fit.
     """
-    candidates = [site.name for site in sites]
-    chosen = select_layers(module, recipe, candidates)
+    by_name = {site.name: site for site in sites}
+    chosen = choose_layers(recipe, list(by_name))
     clock = None
     if recipe.needs_calibration:
-        _check_stats(recipe, stats, chosen)
+        _check_stats(recipe, stats, [name for name in chosen if _refusal(module, by_name[name]) is None])
         assert stats is not None, "checked by _check_stats"
         clock = TimestepClock(stats.levels)
-    rows = {name: _untouched(name, _linear(module, name), recipe, stats) for name in candidates}
-    for name in progress(list(chosen), f"quantize {recipe.name}", unit="layer"):
-        home = _linear(module, name).weight.device
-        _linear(module, name).to(device or home)
-        rows[name] |= _replace(module, name, recipe, stats, clock)
+    rows = {site.name: _untouched(module.get_submodule(site.name), site, recipe, stats) for site in sites}
+    for name in progress(chosen, f"quantize {recipe.name}", unit="layer"):
+        layer = module.get_submodule(name)
+        home = next((tensor.device for tensor in layer.parameters()), torch.device("cpu"))
+        layer.to(device or home)
+        rows[name] |= _replace(module, by_name[name], recipe, stats, clock)
         module.get_submodule(name).to(home)
     round_rest(module, str(recipe.rest_dtype))
     return clock, pd.DataFrame(list(rows.values()))
 
 
-def select_layers(module: nn.Module, recipe: QuantRecipe, candidates: Sequence[str]) -> dict[str, nn.Linear]:
-    """The candidates that `recipe.layers` includes and does not exclude, by name, in their order.
-
-    Raises:
-        UserError: If a glob of the recipe matches no candidate.
-    """
-    return {name: _linear(module, name) for name in choose_layers(recipe, candidates)}
-
-
 def _replace(
-    module: nn.Module, name: str, recipe: QuantRecipe, stats: ActStats | None, clock: TimestepClock | None
+    module: nn.Module, site: Site, recipe: QuantRecipe, stats: ActStats | None, clock: TimestepClock | None
 ) -> dict[str, Any]:
     """Puts the new layer in place and returns what changes in its row of the table."""
-    linear, layer_recipe = _linear(module, name), recipe.for_layer(name)
+    name = site.name
+    original, layer_recipe = module.get_submodule(name), recipe.for_layer(name)
+    refusal = _refusal(module, site)
+    if refusal is not None:
+        return {"reason": f"stays in float, since it {refusal}"}
     if not layer_recipe.is_quantized:
         if recipe.dtype == "float32":
             return {"reason": "the recipe keeps it in float32"}
-        set_module(module, name, CastLinear.of(linear, torch.bfloat16))
+        set_module(module, name, CastLayer.of(original, read_geometry(original, site), torch.bfloat16))
         return {"weight_bits": 16, "act_bits": 16, "reason": "computes in bfloat16"}
     layer_stats = stats.layers[name] if recipe.needs_calibration and stats is not None else None
     try:
-        layer, weight_sqnr_db = quantize_linear(linear, layer_recipe, layer_stats, clock)
+        layer, weight_sqnr_db = quantize_layer(original, site, layer_recipe, layer_stats, clock)
     except UserError as error:
         raise UserError(f"Recipe {recipe.name}: layer {name} {error}") from error
     set_module(module, name, layer)
@@ -93,7 +93,16 @@ def _replace(
     return _described(layer) | {"sqnr_db": weight_sqnr_db, "smoothing_gap": gap}
 
 
-def _described(layer: QuantLinear) -> dict[str, Any]:
+def _refusal(module: nn.Module, site: Site) -> str | None:
+    """Why a layer can only stay in float, as a clause; None if it can be quantized."""
+    try:
+        read_geometry(module.get_submodule(site.name), site)
+    except NotQuantizableError as error:
+        return str(error)
+    return None
+
+
+def _described(layer: QuantOp) -> dict[str, Any]:
     recipe = layer.recipe
     return {
         "weight_bits": recipe.weight.bits if recipe.weight else FLOAT_BITS[recipe.dtype],
@@ -107,14 +116,23 @@ def _described(layer: QuantLinear) -> dict[str, Any]:
     }
 
 
-def _untouched(name: str, linear: nn.Linear, recipe: QuantRecipe, stats: ActStats | None) -> dict[str, Any]:
+def _untouched(layer: nn.Module, site: Site, recipe: QuantRecipe, stats: ActStats | None) -> dict[str, Any]:
     """The row of a layer that the recipe leaves alone."""
+    name = site.name
+    in_channels, out_channels = (
+        next((int(getattr(layer, own)) for own in names if hasattr(layer, own)), None)
+        for names in (("in_features", "in_channels"), ("out_features", "out_channels"))
+    )
     excluded_by = [glob for glob in recipe.layers.exclude if fnmatchcase(name, glob)]
     reason = f"excluded by {excluded_by[0]}" if excluded_by else "not included"
     return {
         "layer": name,
-        "in_features": linear.in_features,
-        "out_features": linear.out_features,
+        "kind": site.kind,
+        "block": site.block,
+        "role": site.role,
+        "parts": parts_text(site.parts),
+        "in_features": in_channels,
+        "out_features": out_channels,
         "weight_bits": 32,
         "act_bits": 32,
         "granularity": None,
@@ -155,10 +173,3 @@ def set_module(module: nn.Module, name: str, new: nn.Module) -> None:
     """Puts `new` where the submodule `name` is."""
     parent, _, child = name.rpartition(".")
     setattr(module.get_submodule(parent), child, new)
-
-
-def _linear(module: nn.Module, name: str) -> nn.Linear:
-    layer = module.get_submodule(name)
-    if not isinstance(layer, nn.Linear):
-        raise TypeError(f"candidate {name} is {type(layer).__name__}, not a linear layer")
-    return layer

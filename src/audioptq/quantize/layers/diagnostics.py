@@ -8,7 +8,7 @@ from torch import Tensor
 
 from audioptq.quantize.arithmetic.low_rank import LowRankBranch
 from audioptq.quantize.arithmetic.timestep_groups import log_ranges
-from audioptq.quantize.layers.linear import QuantLinear
+from audioptq.quantize.layers.operator import QuantOp
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class WeightError:
         return self.power + (added * (added - 2 * self.mean)).sum().item()
 
 
-def weight_error(weight: Tensor, layer: QuantLinear) -> WeightError:
+def weight_error(weight: Tensor, layer: QuantOp) -> WeightError:
     """The error of a layer's effective weight, in one pass over its smoothing vectors."""
     mean, power = torch.zeros_like(weight), 0.0
     for row, share in enumerate(layer.row_shares.tolist()):
@@ -47,7 +47,7 @@ def sqnr_db(weight: Tensor, noise_power: float) -> float:
     return 10 * math.log10(signal_power / noise_power) if signal_power > 0 else -math.inf
 
 
-def rows_of_timesteps(layer: QuantLinear, timesteps: int) -> Tensor:
+def rows_of_timesteps(layer: QuantOp, timesteps: int) -> Tensor:
     """Row of the layer's smoothing table that each timestep uses, int64 `[timestep]`."""
     if layer.smooth_row is not None:
         return layer.smooth_row.long().cpu()

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from audioptq.quantize.layers.cast import CastLinear
-from audioptq.quantize.layers.linear import QuantLinear
+from audioptq.quantize.layers.cast import CastLayer
+from audioptq.quantize.layers.operator import QuantOp
 
 # Frequencies of the rotary position embedding: their error is multiplied by the position, up to 0.2 rad at the thousandth.
 KEPT_NAME = "inv_freq"
@@ -36,7 +36,7 @@ def quantized_tensor_names(module: nn.Module) -> dict[str, str]:
     return {
         f"{prefix}.{name}": name
         for prefix, layer in module.named_modules()
-        if isinstance(layer, QuantLinear)
+        if isinstance(layer, QuantOp)
         for name in layer.state_dict()
         if name != "bias"
     }
@@ -55,4 +55,4 @@ def round_rest(module: nn.Module, rest_dtype: str) -> None:
 
 def cast_layer_names(module: nn.Module) -> list[str]:
     """Names of the layers that compute in a lower float type."""
-    return [name for name, layer in module.named_modules() if isinstance(layer, CastLinear)]
+    return [name for name, layer in module.named_modules() if isinstance(layer, CastLayer)]

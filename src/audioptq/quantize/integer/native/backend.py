@@ -1,20 +1,20 @@
 """`native`: layers from their stored weights, in kernels of our own for processors with AVX2 or AVX-512 VNNI."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from audioptq.quantize.arithmetic.low_rank import add_branch
 from audioptq.quantize.arithmetic.packing import packed_width
 from audioptq.quantize.arithmetic.primitives import qmax
-from audioptq.quantize.integer.backend import Epilogue, quantize_tokens
+from audioptq.quantize.integer.backend import Backend, quantize_tokens
 from audioptq.quantize.integer.native.library import NoLibrary, load
+from audioptq.quantize.layers.product import Epilogue, finish
 
 
 @dataclass(frozen=True)
-class StoredWeight:
+class KernelWeight:
     """What a product reads: nothing is made of the weight before.
 
     Attributes:
@@ -32,7 +32,7 @@ class StoredWeight:
     is_narrow: bool
 
 
-class Native:
+class Native(Backend):
     """Unpacks, smooths, requantizes and multiplies a few output channels at a time, which never leave the processor's cache.
 
     So smoothing per timestep takes no more memory than the stored weight and next to no more time than a static vector. Weights of 4
@@ -41,7 +41,6 @@ class Native:
     """
 
     name = "native"
-    divides_on_the_way = True
     stored_bits = (8, 4)
 
     def refusal(self, device: torch.device) -> str | None:
@@ -54,15 +53,15 @@ class Native:
             return str(error)
         return None
 
-    def prepare(self, weight: Tensor, scale: Tensor, bits: int) -> StoredWeight:
+    def prepare(self, weight: Tensor, scale: Tensor, bits: int) -> KernelWeight:
         """As it is."""
-        return StoredWeight(weight.contiguous(), scale.contiguous(), None, is_packed=False, is_narrow=bits <= 4)
+        return KernelWeight(weight.contiguous(), scale.contiguous(), None, is_packed=False, is_narrow=bits <= 4)
 
-    def prepare_stored(self, qdata: Tensor, scale: Tensor, bits: int, smooth: Tensor | None) -> StoredWeight:
+    def prepare_stored(self, qdata: Tensor, scale: Tensor, bits: int, smooth: Tensor | None) -> KernelWeight:
         """As it is, too."""
         factors = None if smooth is None else smooth.float().contiguous()
         is_packed = bits == 4
-        return StoredWeight(qdata.contiguous(), scale.contiguous(), factors, is_packed, is_packed and smooth is None)
+        return KernelWeight(qdata.contiguous(), scale.contiguous(), factors, is_packed, is_packed and smooth is None)
 
     def quantize_tokens(
         self, x: Tensor, smooth: Tensor | None, bits: int, scale: Tensor | None = None
@@ -83,11 +82,11 @@ class Native:
         )  # fmt: skip
         return integers, scales
 
-    def product(self, x: Tensor, x_scale: Tensor, packed: StoredWeight) -> Tensor:
+    def product(self, x: Tensor, x_scale: Tensor, packed: KernelWeight) -> Tensor:
         """The kernel with nothing to add."""
         return self.fused_product(x, x_scale, packed, Epilogue(None, None, None, torch.float32))
 
-    def fused_product(self, x: Tensor, x_scale: Tensor, packed: StoredWeight, epilogue: Epilogue) -> Tensor:
+    def fused_product(self, x: Tensor, x_scale: Tensor, packed: KernelWeight, epilogue: Epilogue) -> Tensor:
         """The kernel adds the bias; the branch is added in place by one product of floats."""
         x, x_scale = x.to(torch.int8).contiguous(), x_scale.float().contiguous()
         tokens, channels = x.shape
@@ -103,9 +102,7 @@ class Native:
             "audioptq_product", x, x_scale, packed.qdata, packed.scale, packed.smooth, bias, tokens, channels, outputs,
             packed.is_packed, packed.scale.numel() == 1, packed.is_narrow, torch.get_num_threads(), y,
         )  # fmt: skip
-        if epilogue.inner is not None and epilogue.factor is not None:
-            add_branch(y, epilogue.inner, epilogue.factor)
-        return y.to(epilogue.dtype)
+        return finish(y, replace(epilogue, bias=None))  # which the kernel has added
 
 
 def _check(what: str, tensor: Tensor | None, sizes: set[int]) -> None:
