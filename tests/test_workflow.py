@@ -45,6 +45,16 @@ def test_the_table_has_a_whole_row_for_every_recipe(undisturbed: Run) -> None:
     assert fp32["size_ratio"] == fp32["speedup"] == 1
 
 
+def test_six_clips_name_no_recipe_as_safe(undisturbed: Run) -> None:
+    """The table begins with the answer, which `make` prints."""
+    text = (undisturbed.folder / "results/report/table.md").read_text()
+    assert text.startswith("May be shipped: none shown yet.")
+    verdicts = pd.read_csv(undisturbed.folder / "results/report/comparisons.csv")
+    own = verdicts[verdicts["metric"] == "fd_mini"]
+    assert set(own["verdict"]) <= {"not enough clips", "worse"}  # 42 windows of 64 dimensions
+    assert (own["n_needed"].dropna() == 19).all()
+
+
 def test_jobs_run_side_by_side(undisturbed: Run) -> None:
     paths = (undisturbed.folder / ".snakemake/metadata").iterdir()
     found = [json.loads(path.read_text()) for path in paths]
