@@ -254,7 +254,8 @@ def clips_needed(difference: Difference, margin: float, level: float = LEVEL, po
     the margin, and the observed one is what there is to plan with: n = ((z1 + z3) s / (its distance to the margin))^2.
 
     Returns:
-        Clips, more than there are; None if that would be more than a hundred times those, or nothing is known of the spread.
+        Clips, more than there are; None if the difference lies so near the margin that it would take more than a hundred times those,
+        or nothing is known of the spread.
 
     Example:
         >>> clips_needed(Difference(0.002, -0.008, 0.012, spread=0.032, n_clips=40, n_clusters=40), margin=0.01)
@@ -270,8 +271,8 @@ def clips_needed(difference: Difference, margin: float, level: float = LEVEL, po
     if n <= k:
         distance = abs(margin - abs(difference.value))
         n = ((outside + NORMAL.inv_cdf(power)) * spread / distance) ** 2 if distance else math.inf
-    if n > MOST_TIMES * k:
-        return None
+        if n > MOST_TIMES * k:
+            return None
     return math.ceil(max(n, k + 1) * difference.n_clips / k)
 
 

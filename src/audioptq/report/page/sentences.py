@@ -74,7 +74,7 @@ def findings(table: pd.DataFrame, comparisons: pd.DataFrame, baseline: str) -> l
 
     safe, worse, open_ones = named(EQUIVALENT), named(WORSE), named(NOT_ENOUGH)
     needs = [
-        f"{recipe} ({f'{verdicts[recipe].n_needed:,} clips' if verdicts[recipe].n_needed else 'no number would do'}: "
+        f"{recipe} ({f'{verdicts[recipe].n_needed:,} clips' if verdicts[recipe].n_needed else 'nobody can say how many'}: "
         f"{verdicts[recipe].reason})"
         for recipe in open_ones
     ]
