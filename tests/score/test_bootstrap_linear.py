@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from audioptq.score.bootstrap import draw_counts, set_interval
+from audioptq.score.bootstrap import draw_counts
 from audioptq.score.frechet.bootstrap_exact import ClipMoments, frechet_replicates
 from audioptq.score.frechet.bootstrap_linear import Drawn, Transport, influences, linearised_replicates
 from audioptq.score.frechet.frechet import distance_of, frechet_distance
 from audioptq.score.frechet.windows import WindowSet
+from audioptq.score.verdict import Difference
 
 Sides = tuple[WindowSet, WindowSet]
 
@@ -89,7 +90,9 @@ def both_ways(sides: Sides, captions: int, n_replicates: int = 400) -> tuple[flo
 @pytest.mark.parametrize("captions", [1, 3])
 def test_intervals_are_those_of_refitted_draws(captions: int) -> None:
     estimate, linear, refitted = both_ways(two_sides(64, 300 // captions, captions, 5), captions)
-    expected, found = set_interval(estimate, refitted), set_interval(estimate, linear)
+    sizes = {"n_clips": 300, "n_clusters": 300 // captions}
+    both = [Difference.of_replicates(estimate, replicates, **sizes) for replicates in (refitted, linear)]
+    expected, found = ((interval.low, interval.high) for interval in both)
     half_width = (expected[1] - expected[0]) / 2
     # First order against all orders, same draws: 12 such sets had ends within 0.12 of the half-width.
     np.testing.assert_allclose(found, expected, atol=0.15 * half_width)

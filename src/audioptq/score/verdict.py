@@ -163,7 +163,12 @@ class Difference:
             n_clusters: Clusters behind them.
             level: Coverage in (0, 1).
             centre: What the replicates lie about; their own mean by default, since a Fréchet distance grows when clips repeat.
+
+        Raises:
+            ValueError: If the level is wrong.
         """
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie between 0 and 1, not {level}")
         found = np.asarray(replicates, dtype=np.float64)
         found = found[np.isfinite(found)]
         if n_clusters < FEWEST_CLUSTERS or not len(found):

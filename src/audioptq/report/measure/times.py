@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from audioptq.report.measure.aggregate import Plan
-from audioptq.score.bootstrap import FloatArray
+from audioptq.score.frechet.windows import FloatArray
 
 COLUMNS = tuple(f"{name}{end}" for name in ("seconds_per_clip", "speedup") for end in ("", "_low", "_high"))
 
