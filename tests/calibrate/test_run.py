@@ -28,7 +28,7 @@ def made(run):
 def test_every_layer_has_a_row_per_step_and_a_column_per_input(made, tiny_model, make_settings):
     stats, _ = made
     assert list(stats.layers) == [site.name for site in tiny_model.sites()]
-    assert stats.levels == make_settings().levels()
+    assert stats.levels == make_settings().levels(tiny_model.objective)
     for name, layer in stats.layers.items():
         width = tiny_model.network.get_submodule(name).in_features
         assert {getattr(layer, kind).shape for kind in RANGES} == {(4, width)}
@@ -80,7 +80,7 @@ def test_more_prompts_only_widen_the_ranges(run, made):
         assert (layer.min <= fewer.layers[name].min).all()
 
 
-def test_metadata_say_how_it_was_made(made, make_settings, tiny_prompts):
+def test_metadata_say_how_it_was_made(made, tiny_model, make_settings, tiny_prompts):
     stats, activation = made
     metadata = stats.metadata
     assert metadata["sampler"] == make_settings().record()
@@ -88,7 +88,7 @@ def test_metadata_say_how_it_was_made(made, make_settings, tiny_prompts):
     assert metadata["seed"] == 2
     assert metadata["overhead"] > 0
     assert metadata["map_layer"] == "model.model.transformer.layers.1.self_attn.to_qkv"
-    assert metadata["map_level"] == make_settings().levels().values[2]
+    assert metadata["map_level"] == make_settings().levels(tiny_model.objective).values[2]
     layer = stats.layers[metadata["map_layer"]]
     assert activation.shape[1] == 128
     assert (activation.abs().amax(0) <= layer.absmax[2]).all()
