@@ -67,7 +67,8 @@ def main(folder: Path, names: list[str]) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(
             f"{recipe.name}: file {path.stat().st_size:,} bytes, denoiser {size['components']['denoiser']:,}; "
-            f"quantized in {quantized:.1f} s, loaded in {loaded:.1f} s, clip {audio.shape} in {time.perf_counter() - started:.1f} s, {len(levels)} steps, "
+            f"quantized in {quantized:.1f} s, loaded in {loaded:.1f} s, "
+            f"clip {audio.shape} in {time.perf_counter() - started:.1f} s, {len(levels)} steps, "
             f"finite {bool((abs(audio) < float('inf')).all())}; peak of the process so far {peak / 1e9:.2f} GB",
             flush=True,
         )
