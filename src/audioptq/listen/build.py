@@ -1,7 +1,6 @@
 """Builds a listening test: a folder for listeners, and beside it the key that says which file is which."""
 
 import base64
-import io
 import json
 import os
 import shutil
@@ -11,23 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from audioptq.audio.clips import ListedClip
 from audioptq.errors import UserError
 from audioptq.files.artifacts import write_text
 from audioptq.listen.key import TestKey, new_secret, token
 from audioptq.listen.page import render
-from audioptq.listen.plan import HEAR_SECONDS, RATING, Slot, anchors_for, public_plan, questions_of
-from audioptq.listen.stimuli.anchors import ANCHORS_HZ, low_pass
+from audioptq.listen.plan import HEAR_SECONDS, RATING, anchors_for, public_plan, questions_of
+from audioptq.listen.stimuli.anchors import ANCHORS_HZ
 from audioptq.listen.stimuli.choose import check_prompts, choose_prompts, choose_recipes
-from audioptq.listen.stimuli.finished_run import BASELINE, FinishedRun, open_run
-from audioptq.listen.stimuli.level import Levelled, match
+from audioptq.listen.stimuli.finished_run import BASELINE, open_run
+from audioptq.listen.stimuli.prepare import flac, prepare_clips
 
 DEFAULT_REPEATS = {"rating": 1, "mushra": 1, "abx": 3}
 DEFAULT_PROMPTS = 5
-BIT_DEPTH = 24
+PLAN_STARTS, PLAN_ENDS = '<script type="application/json" id="plan">', "</script>"
 SAME_TIME = 946_684_800  # 2000-01-01, which zip files can hold
 
 
@@ -103,7 +100,9 @@ def build_test(
     unusable = {recipe: len(run.unusable(recipe)) for recipe in recipes}
     for recipe, n in unusable.items():
         if n:
-            say(f"{recipe}: {n} of {len(run.clips[recipe])} clips are silent or not finite. Nobody is asked about them.")
+            say(
+                f"{recipe}: {n} of {len(run.clips[recipe])} clips are silent or not finite. Nobody is asked about them."
+            )
     repeats = settings.repeats or DEFAULT_REPEATS[settings.mode]
     questions = questions_of(settings.mode, prompts, recipes, repeats, anchors)
     secret = new_secret()
@@ -119,60 +118,12 @@ def build_test(
         "clips_of_the_run": len(run.clips[BASELINE]),
         "anchors": anchors,
     }
-    clips, audio = _clips(run, prompts, recipes, anchors, slots)
+    clips, audio = prepare_clips(run, prompts, recipes, anchors, slots)
     key = TestKey(token(secret, "test")[:12], secret, settings.mode, recipes, plan, clips, captions, facts)
     _write(key, audio, folder)
     say(f"{folder}: {len(plan)} questions over {len(prompts)} prompts, {_megabytes(folder)}. Hand out this folder.")
     say(f"{key_path(folder)}: the key. Keep it to yourself until all have answered.")
     return key
-
-
-def _clips(
-    run: FinishedRun, prompts: Sequence[str], recipes: Sequence[str], anchors: Sequence[str], slots: Mapping[str, Slot]
-) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[NDArray[np.float64], int]]]:
-    """What the key says of each token, and the audio behind it."""
-    clips, audio = {}, {}
-    for clip_id in prompts:
-        levelled, rate, gains = _levelled(run, clip_id, recipes, anchors)
-        for name in sorted(name for name, slot in slots.items() if slot.clip_id == clip_id):
-            slot, made = slots[name], levelled[slots[name].variant]
-            source = run.clips[slot.variant if slot.variant in run.clips else BASELINE][clip_id]
-            audio[name] = (made.audio, rate)
-            clips[name] = {
-                "clip_id": clip_id,
-                "variant": slot.variant,
-                "role": slot.role,
-                "sample_rate": rate,
-                "channels": len(made.audio),
-                "loudness_lufs": round(made.loudness_lufs, 3),
-                "generated_lufs": round(made.before_lufs - gains[slot.variant], 3),
-                "gain_db": round(made.gain_db + gains[slot.variant], 3),
-                "source_sha256": source["sha256"],
-            }
-    return clips, audio
-
-
-def _levelled(
-    run: FinishedRun, clip_id: str, recipes: Sequence[str], anchors: Sequence[str]
-) -> tuple[dict[str, Levelled], int, dict[str, float]]:
-    """Clips of one prompt at one loudness, their sample rate, and the dB that storing them had already changed."""
-    waves, rates, gains = {}, set(), {}
-    for recipe in recipes:
-        row = run.clips[recipe][clip_id]
-        waves[recipe], rate = ListedClip.of(row).read()
-        rates.add((rate, waves[recipe].shape))
-        gains[recipe] = 20 * float(np.log10(row["gain"]))
-    if len(rates) > 1:
-        raise UserError(
-            f"The clips of the prompt {clip_id!r} differ in sample rate, channels or length, so that no one could switch between "
-            "them. Build the test from recipes of one run."
-        )
-    for anchor in anchors:
-        waves[anchor], gains[anchor] = low_pass(waves[BASELINE], rate, ANCHORS_HZ[anchor]), gains[BASELINE]
-    try:
-        return match(waves, rate), rate, gains
-    except ValueError as error:
-        raise UserError(f"The prompt {clip_id!r} cannot be asked about: {error}. Name other prompts with --prompts.") from error
 
 
 def _write(key: TestKey, audio: Mapping[str, tuple[NDArray[np.float64], int]], folder: Path) -> None:
@@ -194,13 +145,6 @@ def _write(key: TestKey, audio: Mapping[str, tuple[NDArray[np.float64], int]], f
         raise
 
 
-def flac(audio: NDArray[np.float64], sample_rate: int) -> bytes:
-    """24-bit FLAC of `[channels, samples]`, without a word of what it is."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(audio, -1.0, 1.0).T, sample_rate, format="FLAC", subtype=f"PCM_{BIT_DEPTH}")
-    return buffer.getvalue()
-
-
 def public_page(key: TestKey) -> dict[str, Any]:
     """What the page may know: questions, tokens, the stamp; no recipe."""
     return {
@@ -212,6 +156,24 @@ def public_page(key: TestKey) -> dict[str, Any]:
         "sample_rate": max(clip["sample_rate"] for clip in key.clips.values()),
         "questions": key.questions,
     }
+
+
+def read_plan(folder: str | Path) -> dict[str, Any]:
+    """What the page of a folder knows of its test.
+
+    Raises:
+        UserError: If the folder holds no page of a listening test.
+    """
+    page = Path(folder) / "index.html"
+    try:
+        text = page.read_text(encoding="utf-8")
+        plan: dict[str, Any] = json.loads(text[text.index(PLAN_STARTS) + len(PLAN_STARTS) :].partition(PLAN_ENDS)[0])
+        plan["stamp"], plan["questions"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{folder} holds no listening test ({page} is missing, or was not written by `audioptq listen build`)."
+        ) from error
+    return plan
 
 
 def _megabytes(folder: Path) -> str:

@@ -77,7 +77,9 @@ class TestKey:
         try:
             record = read_json(path)
         except DamagedArtifactError as error:
-            raise damaged(path, f"it is missing, altered, or no key of a listening test ({_reason(error)})", cure) from error
+            raise damaged(
+                path, f"it is missing, altered, or no key of a listening test ({_reason(error)})", cure
+            ) from error
         if not isinstance(record, Mapping) or record.get("format") != FORMAT:
             raise UserError(f"{path} is no key of a listening test. {cure}")
         if record.get("version") != VERSION or record.get("mode") not in MODES:

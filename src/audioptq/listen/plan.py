@@ -108,7 +108,8 @@ def public_plan(
             named = {token(f"clip {mode} {slot!r} {_pair(question)}"): slot for slot in members}
             slots.update(named)
             names[place] = sorted(named)
-        identity = f"question {question['clip_id']} {question['repeat']} {sorted(sum(names.values(), []))}"
+        members = sorted(name for place in names.values() for name in place)
+        identity = f"question {question['clip_id']} {question['repeat']} {members}"
         plan.append({"id": token(identity), "caption": captions[question["clip_id"]], **names})
     return sorted(plan, key=lambda question: question["id"]), slots
 
@@ -127,5 +128,3 @@ def anchors_for(mode: str, sample_rate: int) -> tuple[list[str], list[str]]:
 
     there = [name for name, edge in ANCHORS_HZ.items() if fits(sample_rate, edge)]
     return there, [name for name in ANCHORS_HZ if name not in there]
-
-

@@ -30,7 +30,9 @@ def render(plan: Mapping[str, Any]) -> str:
         f"default-src 'none'; script-src {_hash(script)} 'self' file:; style-src {_hash(style)}; connect-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    data = json.dumps(plan, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c").replace("\u2028", "\\u2028")
+    data = (
+        json.dumps(plan, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c").replace("\u2028", "\\u2028")
+    )
     page = own.joinpath("listen.html").read_text(encoding="utf-8")
     fills = {"TITLE": html.escape(str(plan["title"])), "POLICY": policy, "STYLE": style, "SCRIPT": script, "PLAN": data}
     pieces = page.split("@@")

@@ -70,7 +70,9 @@ def check_prompts(run: FinishedRun, recipes: Sequence[str], clip_ids: Sequence[s
         if clip_id not in known:
             raise UserError(f"The run has no prompt {clip_id!r}.{did_you_mean(clip_id, known)}")
         if clip_id not in usable:
-            silent = [recipe for recipe in recipes if clip_id in run.unusable(recipe) or clip_id not in run.clips[recipe]]
+            silent = [
+                recipe for recipe in recipes if clip_id in run.unusable(recipe) or clip_id not in run.clips[recipe]
+            ]
             raise UserError(
                 f"{', '.join(silent)} has no clip with sound of the prompt {clip_id!r}: nobody can listen to it. "
                 "Name another prompt, or leave the recipe out."

@@ -87,7 +87,9 @@ def _model_folder(results: Path, model: str | None) -> Path:
     if model is None and len(models) > 1:
         raise UserError(f"{results} holds clips of several models, {_listed(models)}: name one with --model.")
     if model is not None and model not in models:
-        raise UserError(f"{results} holds no clips of {model!r}; it has {_listed(models)}.{did_you_mean(model, models)}")
+        raise UserError(
+            f"{results} holds no clips of {model!r}; it has {_listed(models)}.{did_you_mean(model, models)}"
+        )
     return generated / (model or models[0])
 
 
