@@ -73,7 +73,7 @@ def _notes(record: Mapping[str, Any]) -> list[str]:
     notes = []
     if listeners["excluded"]:
         notes.append(
-            f"{listeners['excluded']} of {listeners['n']} listeners are excluded by BS.1534's post-screening: they rated the hidden "
+            f"Excluded by BS.1534's post-screening: {listeners['excluded']} of {listeners['n']} listeners, who rated the hidden "
             f"reference below {LEAST_RATING} in more than {100 * LARGEST_SHARE:.0f} % of the items. What they said is kept, marked."
         )
     if listeners["incomplete"]:

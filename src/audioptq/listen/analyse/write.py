@@ -67,7 +67,7 @@ def html_section(record: Mapping[str, Any], has_figure: bool = True, figure: str
 def markdown(record: Mapping[str, Any], has_figure: bool = True) -> str:
     """The same section as Markdown."""
     header, body = rows(record)
-    lines = ["## Listening test", "", *summary(record), ""]
+    lines = ["## Listening test", "", *(f"- {line}" for line in summary(record)), ""]
     if has_figure:
         lines += [f"![{markdown_text(who(record))}](listening.svg)", ""]
     lines += [_markdown_row(header), _markdown_row(["---"] * len(header)), *map(_markdown_row, body), ""]

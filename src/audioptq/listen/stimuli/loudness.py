@@ -12,6 +12,7 @@ BLOCK_SECONDS, OVERLAP = 0.4, 0.75
 ABSOLUTE_GATE_LUFS, RELATIVE_GATE_LU = -70.0, -10.0
 OFFSET_DB = -0.691
 # Analogue prototypes of BS.1770's two filters: from them come its published coefficients at 48 kHz, and those of any other rate.
+PUBLISHED_RATE = 48_000
 SHELF_HZ, SHELF_DB, SHELF_Q = 1681.974450955533, 3.999843853973347, 0.7071752369554196
 HIGH_PASS_HZ, HIGH_PASS_Q = 38.13547087602444, 0.5003270373238773
 SHELF_MIDDLE = 0.4996667741545416  # the exponent that places the shelf's middle gain
@@ -31,9 +32,13 @@ def k_weighting(sample_rate: int) -> tuple[tuple[FloatArray, FloatArray], tuple[
         np.array([high + middle * k / SHELF_Q + k * k, 2 * (k * k - high), high - middle * k / SHELF_Q + k * k]) / a0,
         np.array([a0, 2 * (k * k - 1), 1 - k / SHELF_Q + k * k]) / a0,
     )
-    k = math.tan(math.pi * HIGH_PASS_HZ / sample_rate)
-    a0 = 1 + k / HIGH_PASS_Q + k * k
-    high_pass = (np.array([1.0, -2.0, 1.0]), np.array([a0, 2 * (k * k - 1), 1 - k / HIGH_PASS_Q + k * k]) / a0)
+    k, published = (math.tan(math.pi * HIGH_PASS_HZ / rate) for rate in (sample_rate, PUBLISHED_RATE))
+    a0, published_a0 = (1 + each / HIGH_PASS_Q + each * each for each in (k, published))
+    # The published numerator is 1, -2, 1 at 48 kHz; at other rates it is scaled so that what passes has the same level.
+    high_pass = (
+        np.array([1.0, -2.0, 1.0]) * published_a0 / a0,
+        np.array([a0, 2 * (k * k - 1), 1 - k / HIGH_PASS_Q + k * k]) / a0,
+    )
     return shelf, high_pass
 
 
