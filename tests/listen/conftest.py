@@ -1,10 +1,8 @@
 """A small finished run, tests built from it, and listeners that are simulated and say so."""
 
 import copy
-import importlib.util
 import json
 import random
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -129,15 +127,6 @@ def save(folder, *records):
     return paths
 
 
-def browser_module():
-    """The driver of the report's tests."""
-    path = Path(__file__).parents[1] / "report" / "test_browser.py"
-    spec = importlib.util.spec_from_file_location("report_browser", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def tools():
     """The functions above, for tests that need other runs and listeners."""
@@ -147,5 +136,4 @@ def tools():
         signed=signed,
         save=save,
         hostile=HOSTILE,
-        browser_module=browser_module,
     )

@@ -7,7 +7,10 @@ function mushraView(question) {
     const letter = String.fromCharCode(65 + index);
     const slider = el("input", { type: "range", min: 0, max: 100, step: 1, value: 50, "aria-label": `Quality of ${letter}` });
     const value = el("output", {});
-    slider.addEventListener("input", () => question.answer(token, Number(slider.value)));
+    // A touch where the slider stands already changes nothing, and is a rating all the same.
+    for (const kind of ["input", "pointerup"]) {
+      slider.addEventListener(kind, () => slider.disabled || question.answer(token, Number(slider.value)));
+    }
     const listen = listenButton(question, token, letter, letter);
     return { token, letter, slider, value, listen, element: el("li", {}, listen, el("div", { class: "scale" }, slider), value) };
   });

@@ -108,9 +108,9 @@ class Player {
     this.change(() => (this.loop = on));
   }
 
-  // A stretch to loop; a second is the shortest that one can judge.
+  // A stretch to loop; a second, or half of a short clip, is the least that one can judge.
   setStretch(from, to) {
-    const least = Math.min(1, this.length);
+    const least = Math.min(1, this.length / 2);
     this.change(() => {
       this.from = Math.max(0, Math.min(from, this.length - least));
       this.to = to === null ? null : Math.min(this.length, Math.max(to, this.from + least));

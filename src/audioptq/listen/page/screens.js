@@ -61,10 +61,12 @@ function endScreen(app, state) {
     download(state);
     said.textContent = "Saved in your downloads. Send the file to whoever asked you to listen.";
   }, { class: overHttp ? "" : "main" });
+  let sending = false; // a disabled button would lose the focus
   const hand = button("Hand in", async () => {
-    hand.disabled = true;
+    if (sending) return;
+    sending = true;
     said.textContent = await handIn(state);
-    hand.disabled = false;
+    sending = false;
   }, { class: "main" });
   const lead = done === all ? "Thank you. That was the last question." : `You have answered ${done} of ${plural(all, "question")}. You may hand in what you have, or go on.`;
   const page = el("div", { class: "card" },

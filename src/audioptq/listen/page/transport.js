@@ -51,9 +51,11 @@ function transportKey(player, name) {
   return true;
 }
 
-// A button that makes one of a question's clips the one that sounds; playing starts with it.
+// A button that makes one of a question's clips the one that sounds; playing starts with it, and a second press pauses.
 function listenButton(question, token, label, name) {
-  return button(label, () => question.listen(token), { class: "listen", "data-token": token, title: `Listen to ${name}` });
+  const { player } = question;
+  const press = () => (player.playing && player.active === token ? player.pause() : question.listen(token));
+  return button(label, press, { class: "listen", "data-token": token, title: `Listen to ${name}` });
 }
 
 function showListenButtons(root, question) {
