@@ -4,6 +4,7 @@ import base64
 import io
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -211,3 +212,12 @@ def test_tests_differ_in_stamp_and_secret(built):
     for one, other in itertools.combinations([key for _, key in built.values()], 2):
         assert one.stamp != other.stamp
         assert one.secret != other.secret
+
+
+def test_a_seed_of_full_precision_alone_is_passed_over(results, tmp_path):
+    shutil.copytree(results, tmp_path / "results")
+    folder = tmp_path / "results/generate/toy/fp32"
+    shutil.copytree(folder / "seed7", folder / "seed6")
+    assert build_test(tmp_path / "results", tmp_path / "test", TestSettings(), say=quiet).facts["noise_seed"] == 7
+    with pytest.raises(UserError, match="holds clips of fp32 alone"):
+        build_test(tmp_path / "results", tmp_path / "other", TestSettings(noise_seed=6), say=quiet)

@@ -315,7 +315,7 @@ def test_half_a_session_can_be_handed_in(page, results, tmp_path):
     shutil.move(key_path(tmp_path / "test"), tmp_path / "key.json")
     with served(tmp_path / "test") as url:
         page.visit(url + "?simulated")
-        page.type("\ud800 half".encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        page.run(r"document.getElementById('name').value = 'half \ud800 a pair'")
         page.press("Enter")
         rate(page, key, dict.fromkeys(key.recipes, 2))
         page.run(f"{button('Stop here')}.click()")
@@ -327,6 +327,7 @@ def test_half_a_session_can_be_handed_in(page, results, tmp_path):
     found = find(tmp_path / "key.json", [answers_path(tmp_path / "test")])
     assert len(found.judgements) == 1
     assert found.record["listeners"]["incomplete"] == 1
+    assert found.judgements["name"][0] == "half \ufffd a pair"
     assert found.record["comments"][0]["comment"] == "<b>\u2028=1 \U0001f600"
 
 

@@ -56,7 +56,7 @@ def _add_build(steps: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--seed", type=int, default=0, help="of the choice of prompts (default: 0)")
     parser.add_argument("--title", default="Listening test", help="what listeners read; it should name no recipe")
     parser.add_argument("--model", help="needed if the run has several")
-    parser.add_argument("--noise-seed", type=int, help="seed of the clips (default: the smallest of fp32)")
+    parser.add_argument("--noise-seed", type=int, help="seed of the clips (default: the one that most recipes have)")
     parser.set_defaults(run=_build)
 
 

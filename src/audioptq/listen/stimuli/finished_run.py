@@ -47,7 +47,7 @@ def open_run(
         results: The config's `results`.
         recipes: Which to read beside full precision; all if none is named.
         model: Needed only if the folder holds clips of several.
-        noise_seed: Of the clips; full precision's smallest by default.
+        noise_seed: Of the clips; by default the one that most recipes have, the smallest if there are several.
 
     Raises:
         UserError: If there is no such model, seed or recipe, or no run at all.
@@ -59,7 +59,9 @@ def open_run(
         raise UserError(
             f"{folder} holds no clips of {BASELINE}, with which a listening test compares. Let the run finish first."
         )
-    seed = min(seeds[BASELINE]) if noise_seed is None else noise_seed
+    # Full precision may have further seeds, which serve as the noise floor.
+    common = min(seeds[BASELINE], key=lambda seed: (-sum(seed in found for found in seeds.values()), seed))
+    seed = common if noise_seed is None else noise_seed
     there = [recipe for recipe, found in seeds.items() if seed in found]
     if BASELINE not in there:
         raise UserError(
