@@ -31,7 +31,8 @@ def listening_options():
     )
 
 
-# The key is protected: answers fit the test that they were given in, so that no change of the run may replace it.
+# Snakemake removes a rule's outputs before it runs it again, and a test that people are answering must not be removed: folder and
+# key are no outputs. If they are there already, the command refuses, and says what to do.
 rule listening_test:
     input:
         prompts=f"{RESULTS}/prompts/{DATASET}.parquet",
@@ -39,23 +40,23 @@ rule listening_test:
             path for recipe, seed in runs() for path in manifests_of(recipe, seed)
         ],
     output:
-        folder=directory(f"{RESULTS}/listening/test"),
-        key=protected(f"{RESULTS}/listening/test.key.json"),
+        touch(f"{RESULTS}/listening/test.built"),
     log:
         f"{LOGS}/listening_test.log",
     params:
         results=RESULTS,
+        folder=f"{RESULTS}/listening/test",
         model=MODEL,
         options=listening_options(),
     message:
         "listening_test: page and clips for listeners, and the key"
     shell:
-        "audioptq listen build {params.results:q} -o {output.folder:q} --model {params.model:q} {params.options} > {log:q} 2>&1"
+        "audioptq listen build {params.results:q} -o {params.folder:q} --model {params.model:q} {params.options} > {log:q} 2>&1"
 
 
 rule listening_analysis:
     input:
-        key=f"{RESULTS}/listening/test.key.json",
+        built=f"{RESULTS}/listening/test.built",
         answers=listening_answers,
     output:
         html=f"{RESULTS}/listening/report/listening.html",
@@ -65,8 +66,9 @@ rule listening_analysis:
     log:
         f"{LOGS}/listening_analysis.log",
     params:
+        key=f"{RESULTS}/listening/test.key.json",
         folder=f"{RESULTS}/listening/report",
     message:
         "listening_analysis: what the answers show"
     shell:
-        "audioptq listen analyse {input.key:q} {input.answers:q} -o {params.folder:q} > {log:q} 2>&1"
+        "audioptq listen analyse {params.key:q} {input.answers:q} -o {params.folder:q} > {log:q} 2>&1"
