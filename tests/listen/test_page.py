@@ -25,6 +25,12 @@ CODES = {"Enter": 13, " ": 32, "Tab": 9, "Backspace": 8, "ArrowLeft": 37, "Arrow
 # Sees what Web Audio is asked to start, when, and from where in the clip.
 SPY = """
 window.starts = [];
+window.gains = [];
+const connect = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (...given) {
+  if (this instanceof GainNode) gains.push(this.gain);
+  return connect.apply(this, given);
+};
 const start = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (...given) { starts.push(given); return start.apply(this, given); };
 """
@@ -269,7 +275,12 @@ def test_switching_keeps_the_sample(page, results, tmp_path):
     starts = page.run("starts")
     assert len(starts) == 6  # reference, hidden reference, two recipes, two anchors
     assert all(start == starts[0] for start in starts)  # one moment, one place
-    page.press("a", "b", "r", "c")
+    for name in "abr":
+        page.press(name)
+        page.wait_for("gains.filter((gain) => gain.value === 1).length === 1")
+        # One sounds, and all others are mute.
+        page.wait_for("gains.filter((gain) => gain.value === 0).length === 5")
+    page.press("c")
     assert page.run("document.querySelector('.play').textContent") == "Pause"
     assert page.run("starts.length") == 6  # nothing was started anew
     page.press(" ", "ArrowRight")
@@ -308,6 +319,18 @@ def test_a_browser_that_keeps_nothing_says_so(page, results, tmp_path):
     path = page.download(tmp_path / "in", lambda: page.press("Enter"))
     assert means(find(key_path(tmp_path / "test"), [path])) == {"fp32": 4, "w8a8_sqs": 4}
     assert key.test in path.name
+
+
+def test_what_is_damaged_in_the_browser_hides_nothing_else(page, built):
+    folder, key = built["rating"]
+    page.visit(address(folder) + "?simulated")
+    page.press("Enter")
+    page.run(f"localStorage.setItem('audioptq-listen:{key.test}:broken', '{{'); localStorage.setItem('other', 'x')")
+    page.run(f"localStorage.setItem('audioptq-listen:{key.test}:empty', '{{}}')")
+    page.call("Page.reload")
+    page.wait_for("document.querySelector('.resume')")
+    assert page.run("document.querySelectorAll('.resume').length") == 1
+    assert page.complaints() == []
 
 
 def test_half_a_session_can_be_handed_in(page, results, tmp_path):
@@ -368,6 +391,7 @@ def test_nothing_overflows(page, built, mode, width):
     page.run(f"{button('Begin')}.click()")
     page.wait_for("!document.querySelector('.play').disabled")
     assert page.run("document.documentElement.scrollWidth") <= width
+    assert "[object" not in page.run("document.body.textContent")
     # What a finger must hit is at least 24 px high (WCAG 2.2, 2.5.8).
     sizes = page.run(
         "[...document.querySelectorAll('button, input, .grade')].map((e) => e.getBoundingClientRect().height)"

@@ -226,6 +226,16 @@ def test_a_hostile_name_is_stored_as_it_is_and_said_harmlessly(built, tools, tmp
     assert "simulated listener" in said[0]
 
 
+def test_a_folder_may_be_the_one_where_one_stands(built, tmp_path, monkeypatch):
+    folder, _ = built["rating"]
+    shutil.copytree(folder, tmp_path / "test")
+    shutil.copy(key_path(folder), tmp_path / "test.key.json")
+    monkeypatch.chdir(tmp_path / "test")
+    with ListeningServer(".", "127.0.0.1", 0) as server:
+        assert server.is_signing
+    assert answers_path(".") == tmp_path.resolve() / "test.answers.jsonl"
+
+
 def test_mistakes_are_said(built, tmp_path):
     with pytest.raises(UserError, match="holds no listening test"):
         ListeningServer(tmp_path, "127.0.0.1", 0)

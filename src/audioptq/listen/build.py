@@ -59,8 +59,14 @@ class TestSettings:
 
 def key_path(folder: str | Path) -> Path:
     """Where the key of a folder lies: beside it, so that handing the folder out does not hand out the key."""
-    folder = Path(os.path.normpath(folder))
-    return folder.with_name(f"{folder.name}.key.json")
+    return beside(folder, ".key.json")
+
+
+def beside(folder: str | Path, ending: str) -> Path:
+    """A file beside a folder with the folder's name and an ending; the folder may be given as `.`."""
+    path = Path(folder)
+    path = path if path.name not in ("", "..") else path.resolve()
+    return path.with_name(f"{path.name}{ending}")
 
 
 def build_test(
@@ -78,7 +84,7 @@ def build_test(
         UserError: If the folder or its key is there already, or the run lacks what is asked for.
         DamagedArtifactError: If a clip or a table of the run is damaged.
     """
-    folder = Path(os.path.normpath(folder))
+    folder = Path(folder)
     for there in (folder, key_path(folder)):
         if there.exists():
             raise UserError(

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from audioptq.errors import UserError
 from audioptq.listen.answers.collect import Collection, DuplicateError
 from audioptq.listen.answers.file import MAX_BYTES, AnswersError
-from audioptq.listen.build import key_path, read_plan
+from audioptq.listen.build import beside, key_path, read_plan
 from audioptq.listen.key import TestKey
 
 TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
@@ -158,4 +158,4 @@ class Handler(BaseHTTPRequestHandler):
 
 def answers_path(folder: str | Path) -> Path:
     """Where answers go: beside the folder, so that they cannot be asked for."""
-    return Path(folder).with_name(f"{Path(folder).name}.answers.jsonl")
+    return beside(folder, ".answers.jsonl")

@@ -4,7 +4,7 @@ function abxView(question) {
   const listens = clips.map(({ place, token }) => listenButton(question, token, place.toUpperCase(), place.toUpperCase()));
   const answers = ["a", "b"].map((choice, index) => {
     const input = el("input", { type: "radio", name: "abx", value: choice, onchange: () => question.answer("choice", choice) });
-    return el("label", { class: "grade" }, input, el("strong", {}, `X is ${choice.toUpperCase()}`), el("span", {}, `key ${index + 1}`));
+    return el("label", { class: "grade" }, input, el("strong", {}, `X is ${choice.toUpperCase()}`), el("span", { class: "keyboard" }, `key ${index + 1}`));
   });
   const fields = el("fieldset", { class: "grades two" }, el("legend", {}, "Which of the two is X?"), answers);
   const element = el("div", { class: "abx" }, el("div", { class: "listens" }, listens), fields);

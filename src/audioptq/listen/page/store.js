@@ -17,14 +17,25 @@ function kept() {
   try {
     for (let i = 0; i < localStorage.length; i++) {
       const name = localStorage.key(i);
-      if (!name.startsWith(PREFIX)) continue;
-      const state = JSON.parse(localStorage.getItem(name));
-      if (state && state.stamp === PLAN.stamp && !states.has(state.id)) states.set(state.id, state);
+      const state = name.startsWith(PREFIX) ? parsed(localStorage.getItem(name)) : null;
+      if (state && !states.has(state.id)) states.set(state.id, state);
     }
   } catch {
     storeWorks = false;
   }
   return [...states.values()].sort((a, b) => (a.started < b.started ? 1 : -1));
+}
+
+// A state as it was kept, or null if it is damaged or another test's.
+function parsed(text) {
+  try {
+    const state = JSON.parse(text);
+    const known = new Set(PLAN.questions.map((question) => question.id));
+    const whole = state.stamp === PLAN.stamp && state.order.every((id) => known.has(id) && state.places[id]);
+    return whole && state.answers && state.heard && state.plays && state.ms ? state : null;
+  } catch {
+    return null;
+  }
 }
 
 function newState(name) {
