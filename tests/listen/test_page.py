@@ -1,14 +1,18 @@
 """The page in a real browser: whole sessions by keyboard and by touch, reloads, two listeners at once, and what is refused."""
 
+import base64
 import contextlib
 import importlib.util
+import io
 import json
 import shutil
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from audioptq.listen.analyse.findings import find
 from audioptq.listen.answers.serve import ListeningServer, answers_path
@@ -33,6 +37,26 @@ AudioNode.prototype.connect = function (...given) {
 };
 const start = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (...given) { starts.push(given); return start.apply(this, given); };
+"""
+# Keeps every sample that goes to the loudspeaker, from the audio thread itself, which drops none.
+RECORDER = """
+window.sounded = [];
+const plain = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (target, ...rest) {
+  if (target === this.context.destination && this !== window.recorder) plain.call(this, recorder);
+  return plain.call(this, target, ...rest);
+};
+const code = `registerProcessor('recorder', class extends AudioWorkletProcessor {
+  process([input]) { if (input.length) this.port.postMessage(input[0].slice()); return true; } })`;
+window.AudioContext = class extends AudioContext {
+  constructor(options) {
+    super(options);
+    window.ready = this.audioWorklet.addModule(URL.createObjectURL(new Blob([code], { type: 'text/javascript' }))).then(() => {
+      window.recorder = new AudioWorkletNode(this, 'recorder');
+      recorder.port.onmessage = ({ data }) => sounded.push(...data);
+    });
+  }
+};
 """
 STATE = "JSON.parse(Object.entries(localStorage).find(([name]) => name.startsWith('audioptq-listen:{test}:'))[1])"
 
@@ -290,6 +314,40 @@ def test_switching_keeps_the_sample(page, results, tmp_path):
     again = page.run("starts.slice(6)")
     assert all(start == again[0] for start in again)
     assert again[0][1] > 0
+
+
+def test_what_sounds_is_the_clip_to_the_sample_across_switches(page, results, tmp_path):
+    # The open and the hidden reference are one clip: whoever switches between them must hear just that clip.
+    key = small(results, tmp_path / "test", mode="mushra", n_prompts=1)
+    page.call("Page.setBypassCSP", enabled=True)  # for the recorder alone
+    script = page.call("Page.addScriptToEvaluateOnNewDocument", source=RECORDER)["identifier"]
+    try:
+        with served(tmp_path / "test") as url:
+            page.visit(url)
+            page.press("Enter")
+            page.wait_for("!document.querySelector('.play').disabled")
+            page.run("ready")
+            places = page.question(key)
+            hidden = "abcde"[[key.clips[token]["variant"] for token in places["rated"]].index("fp32")]
+            for name in ("r", hidden, "r", hidden):
+                page.press(name)
+                page.run("new Promise((done) => setTimeout(done, 150))")
+                assert (
+                    page.run("document.querySelector('.listen[aria-pressed=true]').textContent")
+                    .lower()
+                    .startswith(name)
+                )
+            sounded = np.array(page.run("sounded"))
+    finally:
+        page.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+        page.call("Page.setBypassCSP", enabled=False)
+    text = (tmp_path / "test/clips" / f"{places['reference']}.js").read_text()
+    clip, rate = soundfile.read(io.BytesIO(base64.b64decode(text.split('"')[3])))
+    first = np.flatnonzero(sounded)[0] - np.flatnonzero(clip)[0]
+    n = min(len(sounded) - first, len(clip))  # the clip is looped, and the first round is enough
+    assert n > 0.4 * rate
+    # A fade adds two parts of one sample; 24 bits are its rounding.
+    np.testing.assert_allclose(sounded[first : first + n], clip[:n], atol=2**-22)
 
 
 def test_a_stretch_is_looped(page, built):
