@@ -2,12 +2,14 @@
 
 import base64
 import contextlib
+import functools
 import importlib.util
 import io
 import json
 import shutil
 import threading
 import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,9 @@ _spec = importlib.util.spec_from_file_location(
 )
 _driver = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_driver)
+
+# A name of a lab's network: plain HTTP from there is no secure context, so that a browser has less to offer than on 127.0.0.1.
+_driver.FLAGS += ["--host-resolver-rules=MAP lab.test 127.0.0.1"]
 
 pytestmark = _driver.pytestmark
 CODES = {"Enter": 13, " ": 32, "Tab": 9, "Backspace": 8, "ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}
@@ -241,7 +246,8 @@ def test_two_listeners_at_once_against_the_server(page, results, tmp_path, tmp_p
     try:
         with served(tmp_path / "test") as url:
             for who, name in ((page, "Ann"), (second, "Bob")):
-                who.visit(url)
+                who.visit(url.replace("127.0.0.1", "lab.test"))
+                assert not who.run("isSecureContext")
                 who.type(name)
                 who.press("Enter")
             for _ in range(4):
@@ -414,12 +420,25 @@ def test_half_a_session_can_be_handed_in(page, results, tmp_path):
 
 def test_a_page_that_nobody_collects_offers_the_file(page, results, tmp_path):
     small(results, tmp_path / "test", n_prompts=1)
-    with served(tmp_path / "test") as url:
-        page.visit(url)
+    plain = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path / "test")
+    with ThreadingHTTPServer(("127.0.0.1", 0), plain) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        page.visit(f"http://127.0.0.1:{server.server_address[1]}/index.html")
         page.press("Enter")
         page.run(f"{button('Stop here')}.click()")
-    page.run(f"{button('Hand in')}.click()")
-    page.wait_for("document.querySelector('.said').textContent.includes('Save your answers as a file instead')")
+        page.run(f"{button('Hand in')}.click()")
+        page.wait_for(
+            "document.querySelector('.said').textContent.startsWith('Nobody collects answers at this address. Save')"
+        )
+        page.call(
+            "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1
+        )
+        page.run(f"{button('Hand in')}.click()")
+        page.wait_for("document.querySelector('.said').textContent.startsWith('The answers could not be sent.')")
+        page.call(
+            "Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1
+        )
+        server.shutdown()
 
 
 def test_a_missing_clip_is_said(page, results, tmp_path):
