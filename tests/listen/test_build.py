@@ -200,6 +200,7 @@ def test_no_run_is_said(tmp_path):
 def test_the_key_reads_back_and_an_altered_one_is_found(built, tmp_path):
     folder, key = built["mushra"]
     assert TestKey.read(key_path(folder)) == key
+    assert key_path(folder).stat().st_mode & 0o077 == 0
     altered = key_path(folder).read_text().replace('"anchor_3k5"', '"anchor_7k"', 1)
     (tmp_path / "altered.key.json").write_text(altered)
     with pytest.raises(DamagedArtifactError, match=r"altered\.key\.json cannot be used"):

@@ -153,15 +153,15 @@ def test_a_restarted_server_knows_its_listeners(lab, tools):
 
 def test_many_at_once_lose_nothing(lab, tools):
     server, key, folder = lab
-    records = [tools.answers(key, judge, index) for index in range(24)]
+    records = [tools.answers(key, judge, index) for index in range(48)]
     found = []
     threads = [threading.Thread(target=lambda r=record: found.append(post(server, r)[0])) for record in records]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [201] * 24
-    assert len(gather([answers_path(folder)], key).answers) == 24
+    assert found == [201] * 48
+    assert len(gather([answers_path(folder)], key).answers) == 48
 
 
 def test_bad_answers_are_refused_and_nothing_is_stored(lab, built, tools):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from audioptq.errors import UserError
 from audioptq.files.artifacts import write_text
 from audioptq.listen.key import TestKey, new_secret, token
-from audioptq.listen.page import render
+from audioptq.listen.page.render import render
 from audioptq.listen.plan import HEAR_SECONDS, RATING, anchors_for, public_plan, questions_of
 from audioptq.listen.stimuli.anchors import ANCHORS_HZ
 from audioptq.listen.stimuli.choose import check_prompts, choose_prompts, choose_recipes

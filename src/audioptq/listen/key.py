@@ -61,9 +61,10 @@ class TestKey:
         return {question["id"]: question for question in self.questions}[name]
 
     def write(self, path: str | Path) -> None:
-        """Writes the key with a checksum of the file in it."""
+        """Writes the key with a checksum of the file in it, readable by its owner alone."""
         record = {name: getattr(self, name) for name in FIELDS}
         write_json(path, {"format": FORMAT, "version": VERSION, **record})
+        Path(path).chmod(0o600)
 
     @classmethod
     def read(cls, path: str | Path) -> "TestKey":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audioptq.errors import UserError
-from audioptq.listen.stimuli.anchors import ANCHORS_HZ
+from audioptq.listen.stimuli.anchors import ANCHORS_HZ, fits
 from audioptq.listen.stimuli.finished_run import BASELINE
 
 RATING, MUSHRA, ABX = "rating", "mushra", "abx"
@@ -124,7 +124,5 @@ def anchors_for(mode: str, sample_rate: int) -> tuple[list[str], list[str]]:
     """Anchors of MUSHRA that a sample rate can carry, and those that it cannot."""
     if mode != MUSHRA:
         return [], []
-    from audioptq.listen.stimuli.anchors import fits
-
     there = [name for name, edge in ANCHORS_HZ.items() if fits(sample_rate, edge)]
     return there, [name for name in ANCHORS_HZ if name not in there]

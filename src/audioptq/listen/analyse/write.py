@@ -54,7 +54,7 @@ def html_section(record: Mapping[str, Any], has_figure: bool = True, figure: str
     parts = ['<section class="listening"><h2>Listening test</h2>']
     parts += [f"<p>{html.escape(line)}</p>" for line in summary(record)]
     if has_figure:
-        parts.append(f'<figure><img src="{html.escape(figure)}" alt="{html.escape(who(record))}"></figure>')
+        parts.append(f'<figure><img src="{html.escape(figure)}" alt="The table below as bars"></figure>')
     parts.append(_html_row(header, "th") + "".join(_html_row(row, "td") for row in body))
     parts[-1] = f"<table>{parts[-1]}</table>"
     for title, entries in _lists(record).items():
@@ -69,7 +69,7 @@ def markdown(record: Mapping[str, Any], has_figure: bool = True) -> str:
     header, body = rows(record)
     lines = ["## Listening test", "", *(f"- {line}" for line in summary(record)), ""]
     if has_figure:
-        lines += [f"![{markdown_text(who(record))}](listening.svg)", ""]
+        lines += ["![The table below as bars](listening.svg)", ""]
     lines += [_markdown_row(header), _markdown_row(["---"] * len(header)), *map(_markdown_row, body), ""]
     for title, entries in _lists(record).items():
         if entries:

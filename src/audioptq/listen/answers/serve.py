@@ -35,6 +35,7 @@ class ListeningServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128  # a lab hands in at the same moment; the library's 5 would reset connections
 
     def __init__(self, folder: str | Path, host: str, port: int, say: Callable[[str], object] = print) -> None:
         folder = Path(folder)
