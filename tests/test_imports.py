@@ -33,6 +33,7 @@ LAYERS = (
     "embed",
     "score",
     "report",
+    "listen",
     "runs",
     "train",
     "bench",
