@@ -20,6 +20,7 @@ include: "rules/generate.smk"
 include: "rules/embed.smk"
 include: "rules/score.smk"
 include: "rules/report.smk"
+include: "rules/listening.smk"
 include: "rules/bench.smk"
 include: "rules/train.smk"
 

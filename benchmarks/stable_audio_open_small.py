@@ -44,7 +44,10 @@ def calibrated(folder: Path) -> ActStats:
 def main(folder: Path, names: list[str]) -> None:
     """Calibrates once if a recipe needs it, then quantizes, loads and generates a clip under each recipe."""
     entries = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["recipes"]
-    print(f"threads {torch.get_num_threads()}, torch {torch.__version__}, {platform.processor() or platform.machine()}", flush=True)
+    print(
+        f"threads {torch.get_num_threads()}, torch {torch.__version__}, {platform.processor() or platform.machine()}",
+        flush=True,
+    )
     recipes = [QuantRecipe.from_config(name, entries[name]) for name in names]
     stats = calibrated(folder) if any(recipe.needs_calibration for recipe in recipes) else None
     for recipe in recipes:
@@ -63,8 +66,9 @@ def main(folder: Path, names: list[str]) -> None:
         audio = generator.generate("a dog barks", seconds=SECONDS)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(
-            f"{recipe.name}: file {path.stat().st_size:,} bytes, denoiser {size['components']['denoiser']:,}; quantized in {quantized:.1f} s, "
-            f"loaded in {loaded:.1f} s, clip {audio.shape} in {time.perf_counter() - started:.1f} s, {len(levels)} steps, "
+            f"{recipe.name}: file {path.stat().st_size:,} bytes, denoiser {size['components']['denoiser']:,}; "
+            f"quantized in {quantized:.1f} s, loaded in {loaded:.1f} s, "
+            f"clip {audio.shape} in {time.perf_counter() - started:.1f} s, {len(levels)} steps, "
             f"finite {bool((abs(audio) < float('inf')).all())}; peak of the process so far {peak / 1e9:.2f} GB",
             flush=True,
         )

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import audioptq
-from audioptq.commands import bench, generate, inspect, quantize
+from audioptq.commands import bench, generate, inspect, listen, quantize
 from audioptq.errors import UserError
 
 
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="audioptq", description=__doc__)
     parser.add_argument("--version", action="version", version=f"audioptq {audioptq.__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command in (generate, quantize, inspect, bench):
+    for command in (generate, quantize, inspect, bench, listen):
         command.add_parser(commands)
     _add_status(commands)
     options = parser.parse_args(arguments)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from audioptq.calibrate.observer import ActObserver, tokens_of
+from audioptq.calibrate.observer import ActObserver, rows_of, tokens_of
 from audioptq.errors import UserError
 from audioptq.noise_levels import NoiseLevels
 from audioptq.site import KINDS, Site, linear_sites
@@ -144,3 +144,13 @@ def test_every_kind_of_site_has_its_tokens():
 def test_an_unknown_statistic_is_refused_and_the_nearest_named(network):
     with pytest.raises(UserError, match=r"no statistic 'ranges'. Did you mean 'range'"):
         ActObserver(network, linear_sites(["a"]), LEVELS, statistics=["ranges"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer"), [("conv1d", nn.Conv1d(3, 5, 2)), ("conv_transpose2d", nn.ConvTranspose2d(3, 5, 2))]
+)
+def test_a_weight_has_a_column_for_each_input_channel(kind, layer):
+    rows = rows_of(layer.weight, kind)
+    assert rows.shape == (layer.weight.numel() // 3, 3)
+    channels = layer.weight.unbind(0 if kind == "conv_transpose2d" else 1)
+    assert torch.equal(rows.abs().amax(0), torch.stack([channel.abs().max() for channel in channels]))

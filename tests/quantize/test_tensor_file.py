@@ -100,7 +100,7 @@ def test_what_is_no_file_of_weights_is_named(tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("dear diary, today I quantized a model\n" * 40)
     with pytest.raises(
-        DamagedArtifactError, match=r"notes\.txt cannot be used: it is no whole file of a quantized model"
+        DamagedArtifactError, match=r"notes\.txt cannot be used: it is no whole safetensors file of a quantized model"
     ):
         TensorFile(text)
     with pytest.raises(UserError, match=rf"{re.escape(str(tmp_path))} is a folder: name the file"):

@@ -69,7 +69,7 @@ def open_generator(
             raise damaged(weights, "it does not hold a model's configuration", "Quantize the model again.")
         try:
             model = build_model(
-                record.get("family", ""), record["model_config"], text_encoder, record["recipe"].get("text_dtype")
+                record.get("family"), record["model_config"], text_encoder, record["recipe"].get("text_dtype")
             )
         except UserError:
             file.verify()  # a flipped bit in the configuration is told from one that was never good

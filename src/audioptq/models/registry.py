@@ -77,13 +77,21 @@ def open_model(
 
 
 def build_model(
-    family: str, config: Mapping[str, Any], text_encoder: str | Path | None = None, text_dtype: str | None = None
+    family: str | None, config: Mapping[str, Any], text_encoder: str | Path | None = None, text_dtype: str | None = None
 ) -> "AudioModel":
     """A model without weights, which a quantized file fills.
+
+    Args:
+        family: Its name; None of a file of format version 2, which names none.
+        config: Of the model.
+        text_encoder: See `open_model`.
+        text_dtype: See `open_model`.
 
     Raises:
         UserError: If there is no such family, or the configuration is not of a model that is sampled here.
     """
+    if family is None:
+        family = next(name for name in families() if getattr(_family(name), "IS_UNNAMED_IN_OLD_FILES", False))
     if family not in families():
         raise UserError(
             f"The file is of a model of the family {family!r}, which this version of audioptq does not know ("

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from audioptq.models.stable_audio.adapter import StableAudioModel
 
+# Quantized files of format version 2 name no family: there was this one alone.
+IS_UNNAMED_IN_OLD_FILES = True
+
 
 def recognises(folder: Path) -> bool:
     """By `model_config.json`; a directory in diffusers' layout of the same model is told what to do by `open_model`."""

@@ -13,8 +13,6 @@ from audioptq.models.stable_audio.upstream import (
     OobleckDecoder,
     ResidualUnit,
     SnakeBeta,
-    TanhBottleneck,
-    VAEBottleneck,
 )
 
 # Latents of one chunk. Stable Audio Open's decoder takes 6 MB of activations per latent in float32: 0.9 GB for a chunk with its
@@ -29,17 +27,13 @@ POINTWISE = (SnakeBeta, nn.ELU, nn.Tanh, nn.Identity)
 def chunk_overlap(pretransform: nn.Module | None) -> int | None:
     """Latents on either side of a chunk that its audio depends on; None if the pretransform cannot be decoded in chunks.
 
-    Chunks are exact where the decoder is convolutional and keeps lengths in proportion, and nothing around it mixes times.
+    Chunks are exact where the decoder is convolutional and keeps lengths in proportion; nothing around it mixes times, of what a
+    configuration may ask for (`config.check_config`).
     """
     if not isinstance(pretransform, AutoencoderPretransform):
         return None
-    autoencoder = pretransform.model
-    if autoencoder.pretransform is not None or not isinstance(
-        autoencoder.bottleneck, VAEBottleneck | TanhBottleneck | None
-    ):
-        return None
     try:
-        first, last = input_range(autoencoder.decoder, 0, int(pretransform.downsampling_ratio) - 1)
+        first, last = input_range(pretransform.model.decoder, 0, int(pretransform.downsampling_ratio) - 1)
     except NotImplementedError:
         return None
     return max(-first, last)

@@ -10,7 +10,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # stable-audio-tools asks a hub fo
 with quiet_imports(), lean_imports():
     from stable_audio_tools.models.autoencoders import DecoderBlock, OobleckDecoder, ResidualUnit
     from stable_audio_tools.models.blocks import SnakeBeta
-    from stable_audio_tools.models.bottleneck import TanhBottleneck, VAEBottleneck
     from stable_audio_tools.models.conditioners import Conditioner, T5Conditioner
     from stable_audio_tools.models.diffusion import create_diffusion_cond_from_config
     from stable_audio_tools.models.pretransforms import AutoencoderPretransform, Pretransform
@@ -29,8 +28,6 @@ __all__ = [
     "Pretransform",
     "ResidualUnit",
     "SnakeBeta",
-    "TanhBottleneck",
     "TransformerBlock",
-    "VAEBottleneck",
     "create_diffusion_cond_from_config",
 ]

@@ -17,7 +17,7 @@ from audioptq.files.artifacts import METADATA_KEY
 from audioptq.files.checksum import SEAL_KEY, is_sealed
 
 FORMAT_VERSION = 3
-FAMILY_OF_VERSION_2, GONE_GRANULARITY = "stable_audio", "per_concat_group"
+GONE_GRANULARITY = "per_concat_group"
 NO_SEAL = "it carries no digest of its contents"
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
@@ -147,7 +147,7 @@ def upgraded(record: Mapping[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in record.items() if key != "sigmas"}
     layers = {name: {"kind": "linear", "shape": list(shape)} for name, shape in record["layers"].items()}
     return {
-        "family": FAMILY_OF_VERSION_2,
+        "family": None,  # when there was one, files did not name it
         **rest,
         "format_version": FORMAT_VERSION,
         "objective": "v" if record.get("sigmas") else None,

@@ -1,0 +1,1 @@
+"""The page that listeners see: template, style and scripts, put into one file."""
