@@ -44,7 +44,8 @@ def test_shards_of_embedding_are_whole_shards_of_generation() -> None:
 
 
 def test_a_score_job_has_the_inputs_of_all_metrics() -> None:
-    inputs = plan_of().score_inputs("mini", "w8a8_sqd", "1000")
+    metrics = ["clap_mini", "kl_mini", "fd_mini", "kl_mini_fp32", "mcd_db"]
+    inputs = plan_of(metrics=metrics).score_inputs("mini", "w8a8_sqd", "1000")
     clips = "results/generate/mini/{}/seed{}/shard-0000.parquet"
     assert inputs == {
         "manifests": [clips.format("w8a8_sqd", 1000)],
@@ -110,7 +111,7 @@ def test_only_absent_files_of_the_table_are_downloaded(tmp_path: Path) -> None:
 
 def test_what_a_profile_reckons_with_follows_the_size_of_jobs() -> None:
     sizes = plan_of(generation={"clips_per_shard": 50}, embedding={"clips_per_shard": 199}).sizes()
-    assert sizes == {"CLIPS_PER_SHARD": "50", "CLIPS_PER_EMBEDDING": "300", "SAMPLER_STEPS": "16", "N_METRICS": "8"}
+    assert sizes == {"CLIPS_PER_SHARD": "50", "CLIPS_PER_EMBEDDING": "450", "SAMPLER_STEPS": "16", "N_METRICS": "10"}
 
 
 def test_the_modules_of_metrics_are_files() -> None:
