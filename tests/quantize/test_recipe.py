@@ -75,7 +75,7 @@ def test_a_recipe_cannot_be_changed():
     ("entry", "words"),
     [
         ({"weight": {"bits": 5}}, ["`recipes.mine.weight.bits`", "5", "8, 4, 3, 2"]),
-        ({"weight": {"bits": "8"}}, ["`recipes.mine.weight.bits`", "'8'"]),
+        ({"weight": {"bits": "8"}}, ["`recipes.mine.weight.bits`", "'8'", "without quotes"]),
         ({"weight": {"bits": True}}, ["`recipes.mine.weight.bits`", "True"]),
         ({"weight": {"bits": [8]}}, ["`recipes.mine.weight.bits`", "[8]"]),
         ({"weight": {}}, ["`recipes.mine.weight.bits`", "missing", "8, 4, 3, 2"]),

@@ -108,5 +108,8 @@ def test_what_is_no_file_of_weights_is_named(tmp_path):
     with pytest.raises(DamagedArtifactError, match=r"none\.safetensors"):
         TensorFile(tmp_path / "none.safetensors")
     full = Path(__file__).parents[2] / "models/mini/model.safetensors"
-    with pytest.raises(DamagedArtifactError, match=r"model\.safetensors cannot be used: it is no quantized model"):
+    with pytest.raises(
+        DamagedArtifactError, match=r"model\.safetensors cannot be used: it is no quantized model"
+    ) as caught:
         TensorFile(full)
+    assert "Delete" not in str(caught.value)  # they are the user's weights

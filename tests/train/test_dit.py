@@ -80,8 +80,7 @@ def trained(corpus, tiny_config, tmp_path_factory):
     lines = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dit, "mini_config", lambda: tiny_config)
-        patch.setattr(dit, "pick_device", lambda: torch.device("cpu"))
-        patch.setattr("audioptq.train.evaluators.pick_device", lambda: torch.device("cpu"))
+        patch.setenv("AUDIOPTQ_DEVICE", "cpu")
         for name, function in (("dit", train_dit), ("tagger", train_tagger), ("clap", train_clap)):
             function(corpus, folder / name, folder / f"{name}.pt", SETTINGS, lines.append)
     return SimpleNamespace(lines=lines, **{name: folder / name for name in ("dit", "tagger", "clap")})

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import pandas as pd
@@ -48,18 +49,14 @@ def calibrate(
     map_layer = ([site.name for site in sites if site.role == "qkv"] or [site.name for site in sites])[-1]
     levels, middle = settings.levels(model.objective), settings.steps // 2
     observer = ActObserver(model.network, sites, levels, statistics=statistics, map_layer=map_layer, map_step=middle)
-    remove = model.add_step_listener(observer.set_level)
     started = time.perf_counter()
-    try:
+    with closing(observer), model.listening(observer.set_level):
         for first in progress(range(0, len(prompts), batch_size), "calibrate", unit="batch"):
             batch = prompts.iloc[first : first + batch_size]
             sample(
                 model, batch["caption"].tolist(), batch["seconds_total"].tolist(),
                 clip_ids=batch["clip_id"].tolist(), seed=seed, settings=settings,
             )  # fmt: skip
-    finally:
-        remove()
-        observer.close()
     synchronise(model.device)
     elapsed = time.perf_counter() - started
     stats = observer.act_stats()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from audioptq.audio.clips import ClipRecord
     from audioptq.generate import TextToAudio
 
-SAMPLER_HELP = "default: what the file was calibrated with, else that of the embedded model:"
+SAMPLER_HELP = "default: as in the file's calibration; without one, for the v objective"
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -43,7 +43,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--compute",
         choices=("simulated", "integer"),
         default="simulated",
-        help="integer: on integers where this machine multiplies them right; the clip says which (default: simulated)",
+        help="integer: on integers in the layers where this machine can; standard error says in how many (default: simulated)",
     )
     parser.add_argument("--text-encoder", metavar="DIR", help="the model's T5, for Stable Audio Open")
     parser.set_defaults(run=run)

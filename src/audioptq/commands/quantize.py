@@ -54,8 +54,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     calibration.add_argument("--sampler", help=f"such as dpmpp-3m-sde, ddim or ping-pong ({DEFAULTS} dpmpp-3m-sde)")
     calibration.add_argument("--steps", type=whole_number, help=f"denoising steps ({DEFAULTS} 16)")
     calibration.add_argument("--cfg-scale", type=float, help=f"strength of the guidance ({DEFAULTS} 3)")
-    calibration.add_argument("--sigma-min", type=float, help=f"last noise level ({DEFAULTS} 0.3)")
-    calibration.add_argument("--sigma-max", type=float, help=f"first noise level ({DEFAULTS} 500)")
+    calibration.add_argument("--sigma-min", type=float, help=f"last noise level, for the v objective ({DEFAULTS} 0.3)")
+    calibration.add_argument("--sigma-max", type=float, help=f"first noise level, for the v objective ({DEFAULTS} 500)")
     parser.set_defaults(run=run)
 
 
@@ -137,9 +137,7 @@ def _statistics(
 
     given = {field: getattr(options, option) for field, option in SAMPLER.items()}
     settings = BY_OBJECTIVE[model.objective.name]
-    if model.objective.name in SAMPLERS.get(
-        sampler.get("name", settings.name), {}
-    ):  # the library's is for such a model
+    if model.objective.name in SAMPLERS.get(sampler.get("name", settings.name), {}):  # the library's fits the model
         settings = settings.changed(sampler)
     settings = settings.changed({key: value for key, value in given.items() if value is not None})
     model.require_text_encoder()

@@ -1,7 +1,7 @@
 """A quantized model as a user meets it: captions in, clips out."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,17 +110,9 @@ class TextToAudio:
     @contextmanager
     def _step_progress(self, steps: int) -> Iterator[None]:
         bar = progress(range(steps), "generate", unit="step")
-
-        def advance(_level: float) -> None:
-            next(bar, None)
-
-        remove = self.model.add_step_listener(advance)
-        try:
+        with closing(bar), self.model.listening(lambda _level: next(bar, None)):
             yield
             next(bar, None)  # the last step is done too
-        finally:
-            remove()
-            bar.close()
 
 
 def recorded_sampler(record: dict[str, Any], objective: str) -> SamplerSettings:

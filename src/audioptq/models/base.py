@@ -39,7 +39,7 @@ class AudioModel(ABC):
     max_seconds: float
     is_pretransform_unread: bool = False
     _clock: Any = None
-    _listeners: tuple[Callable[[float], None], ...] = ()
+    _listeners: tuple[Callable[[float], object], ...] = ()
 
     @property
     @abstractmethod
@@ -88,7 +88,7 @@ class AudioModel(ABC):
             lambda scaled, time: self.predict(scaled, time, conditioning, cfg_scale), latents, level
         )
 
-    def add_step_listener(self, listener: Callable[[float], None]) -> Callable[[], None]:
+    def add_step_listener(self, listener: Callable[[float], object]) -> Callable[[], None]:
         """Calls `listener(level)` before each pass through the denoiser; returns a function that removes it."""
         self._listeners = (*self._listeners, listener)
 
@@ -141,7 +141,7 @@ class AudioModel(ABC):
         return self
 
     @contextmanager
-    def listening(self, listener: Callable[[float], None]) -> Iterator[None]:
+    def listening(self, listener: Callable[[float], object]) -> Iterator[None]:
         """Within it `listener(level)` is called before each pass through the denoiser."""
         remove = self.add_step_listener(listener)
         try:

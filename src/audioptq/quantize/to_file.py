@@ -4,10 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pandas as pd
-from torch import nn
 
 from audioptq.calibrate.act_stats import ActStats
 from audioptq.errors import UserError
@@ -21,11 +20,11 @@ from audioptq.site import Site
 class Quantizable(Protocol):
     """What is asked of a model (`models.base.AudioModel` has it all)."""
 
-    family: str
+    family: ClassVar[str]
     objective: Any
-    network: nn.Module
+    network: Any
     config: dict[str, Any]
-    components: dict[str, str]
+    components: ClassVar[dict[str, str]]
 
     def sites(self) -> list[Site]:
         """The layers that recipes choose from."""
@@ -46,7 +45,7 @@ class QuantizedFile:
 
 
 def quantize_to_file(
-    model: Any,
+    model: Quantizable,
     recipe: QuantRecipe,
     stats: ActStats | None,
     path: str | Path,
@@ -58,7 +57,7 @@ def quantize_to_file(
     """Applies a recipe to a full-precision model, in place, and writes the quantized model.
 
     Args:
-        model: In full precision (see `Quantizable`).
+        model: In full precision.
         recipe: What is done.
         stats: Activation statistics; needed if `recipe.needs_calibration`.
         path: The file to write.
@@ -81,7 +80,9 @@ def quantize_to_file(
     return QuantizedFile(layers, size)
 
 
-def _provenance(model: Any, name: str, layers: pd.DataFrame, sampler: Mapping[str, Any] | None) -> dict[str, Any]:
+def _provenance(
+    model: Quantizable, name: str, layers: pd.DataFrame, sampler: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """How the file was made; the signal-to-noise ratios are of the quantized layers, in the order of their names."""
     quantized = layers[layers["quantized"]].sort_values("layer")
     return {

@@ -2,14 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
 import numpy as np
 
-from audioptq.errors import UserError
 from audioptq.soundscapes.wording import WORDINGS
 from audioptq.soundscapes.words import (
     COUNT_WORDS,
@@ -108,21 +106,6 @@ def draw_caption(labels: tuple[str, ...], kind: str, rng: np.random.Generator) -
         first = phrases[0].present if kind == "while" and rng.random() < 0.5 else phrases[0].gerund
         text = template.format(first=first, second_present=phrases[1].present, second_gerund=phrases[1].gerund)
     return text[0].upper() + text[1:], phrases
-
-
-def single_captions(label: str) -> Iterator[str]:
-    """Every caption that a single event of a class can have."""
-    if label not in WORDINGS:
-        raise UserError(f"There is no sound class {label!r}; the classes are {', '.join(WORDINGS)}.")
-    for subjects, verbs in WORDINGS[label].clauses:
-        for subject in subjects:
-            for verb in verbs:
-                for manner in ("", *manners_of(label)):
-                    for place in ("", *places_of(label)):
-                        phrase = make_phrase(label, subject, verb, manner, place)
-                        for template in SINGLE_TEMPLATES:
-                            text = template.format(present=phrase.present, gerund=phrase.gerund)
-                            yield text[0].upper() + text[1:]
 
 
 def _vocabulary() -> tuple[str, ...]:

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audioptq.files.artifacts import write_tensors
+from audioptq.machine.device import best_device
 from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.train.corpus import Corpus
-from audioptq.train.loop import TrainSettings, log_uniform, pick_device, train
+from audioptq.train.loop import TrainSettings, log_uniform, train
 from audioptq.train.mini_config import mini_config
 
 CFG_DROPOUT = 0.1
@@ -58,7 +59,7 @@ def train_dit(
     latents = torch.cat([network.pretransform.encode_log_mel(part.float()) for part in corpus.log_mel.split(512)])
     columns = corpus.scenes[["caption", "seconds_start", "seconds_total"]].rename(columns={"caption": "prompt"})
     conditioning = columns.to_dict("records")
-    device = pick_device()
+    device = best_device()
     pretransform, network.pretransform = network.pretransform, None  # fitted, not trained
     network = network.to(device).requires_grad_(True)
 

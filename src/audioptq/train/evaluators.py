@@ -10,9 +10,10 @@ from torch.nn import functional as F
 from audioptq.embed.clap_mini import ClapMini
 from audioptq.embed.tagger_mini import TaggerMini
 from audioptq.files.artifacts import write_tensors
+from audioptq.machine.device import best_device
 from audioptq.soundscapes import CLASSES, VOCABULARY
 from audioptq.train.corpus import Corpus
-from audioptq.train.loop import TrainSettings, pick_device, train
+from audioptq.train.loop import TrainSettings, train
 
 SHORTEST_CROP = 64  # frames: the tagger's window
 
@@ -42,7 +43,7 @@ def train_tagger(
 ) -> None:
     """Trains `TaggerMini` with cross-entropy against the labels and writes its weights."""
     torch.manual_seed(settings.seed)
-    device = pick_device()
+    device = best_device()
     tagger = TaggerMini(len(CLASSES)).to(device)
     # A crop of a sequence may miss one of its events, so only whole-clip kinds teach the tagger.
     rows = torch.tensor(corpus.scenes.index[corpus.scenes["kind"] != "followed_by"].to_numpy())
@@ -62,7 +63,7 @@ def train_clap(
 ) -> None:
     """Trains `ClapMini` with the symmetric contrastive loss and writes its weights."""
     torch.manual_seed(settings.seed)
-    device = pick_device()
+    device = best_device()
     clap = ClapMini(VOCABULARY).to(device)
     captions = corpus.scenes["caption"].tolist()
 

@@ -34,11 +34,6 @@ class TrainSettings:
     seed: int = 0
 
 
-def pick_device() -> torch.device:
-    """A GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def train(
     module: nn.Module,
     loss_of: Callable[[Tensor], Tensor],

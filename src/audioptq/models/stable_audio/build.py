@@ -9,6 +9,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from audioptq.errors import UserError
+from audioptq.machine.compat import quietly
 from audioptq.models.stable_audio.config import check_config
 from audioptq.models.stable_audio.mel_pca import MelPcaPretransform
 from audioptq.models.stable_audio.t5_text import T5TextConditioner
@@ -66,7 +67,8 @@ def build_network(
     model["conditioning"]["configs"] = [entry for entry in entries if entry["type"] not in CONDITIONERS]
     text = {"directory": text_encoder, "dtype": text_dtype}
     _check_text([entry["type"] for entry in entries], text)
-    network = create_diffusion_cond_from_config(config)
+    with quietly():  # of a deprecated weight_norm
+        network = create_diffusion_cond_from_config(config)
     for entry in own_conditioners:
         arguments = entry["config"] | (text if entry["type"] == "t5" else {})
         module = CONDITIONERS[entry["type"]](output_dim=model["conditioning"]["cond_dim"], **arguments)

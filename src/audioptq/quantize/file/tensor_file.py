@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
+from audioptq import errors
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.files.artifacts import METADATA_KEY
 from audioptq.files.checksum import SEAL_KEY, is_sealed
@@ -127,10 +128,10 @@ class TensorFile:
             self.record = upgraded(self.record)
         version = self.record.get("format_version")
         if not isinstance(version, int):
-            raise damaged(
+            raise errors.damaged(  # may be somebody's full-precision weights, which no sentence shall tell to delete
                 self.path,
-                "it is no quantized model of audioptq (`audioptq quantize` makes one of a directory with full-precision "
-                "weights)",
+                "it is no quantized model of audioptq",
+                "Name a file that the workflow or `audioptq quantize` wrote; the latter makes one of a model directory.",
             )
         if version != FORMAT_VERSION:
             raise UserError(
@@ -158,6 +159,4 @@ def upgraded(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def damaged(path: str | Path, why: str) -> DamagedArtifactError:
     """The error of a file that cannot be used."""
-    return DamagedArtifactError(
-        f"{path} cannot be used: {why}. Delete it and quantize again; if you were given it, ask for a whole copy."
-    )
+    return errors.damaged(path, why, "Delete it and quantize again; if you were given it, ask for a whole copy.")

@@ -152,7 +152,7 @@ def _untouched(layer: nn.Module, site: Site, recipe: QuantRecipe, stats: ActStat
 def _check_stats(recipe: QuantRecipe, stats: ActStats | None, names: Iterable[str]) -> None:
     if stats is None:
         raise UserError(
-            f"Recipe {recipe.name} needs activation statistics (for smoothing or a static range): calibrate first."
+            f"Recipe {recipe.name} needs activation statistics (for smoothing, a static range or its rounding): calibrate first."
         )
     lacking = sorted(recipe.needs() - set(stats.statistics))
     if lacking:

@@ -55,7 +55,12 @@ def check_fields(section: Any) -> None:
         value, declared = getattr(section, field.name), field.metadata
         is_absent = value is None and field.default is None
         if declared and not is_absent and not declared["is_legal"](value):
-            hint = did_you_mean(value, declared.get("values", ()))
+            values = declared.get("values", ())
+            hint = did_you_mean(value, values)
+            if isinstance(value, str) and value in map(str, values):  # the number as text
+                hint = (
+                    " Write it without quotes, and in a file: snakemake's --config makes text of what stands in braces."
+                )
             raise RecipeError(field.name, f"is {value!r}; {declared['legal']}.{hint}")
 
 

@@ -36,7 +36,7 @@ class Gaussian:
         return cls(None if n_windows is None else int(n_windows), mean, covariance)
 
     def fit(self, counts: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """The same fit for every draw, as `refit.ClipMoments.fit` returns them, `[1, ...]`: a set that is not drawn."""
+        """The same fit for every draw, as `bootstrap_exact.ClipMoments.fit` returns them, `[1, ...]`: a set that is not drawn."""
         return np.array([np.inf]), self.mean[None], self.covariance[None]
 
 
