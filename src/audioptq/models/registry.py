@@ -7,6 +7,8 @@ A family is a folder beside this file. Its `__init__.py` imports nothing heavy a
 * `site_names(folder)`: names of the layers that recipes choose from, without building the network.
 * `open_model(folder, text_encoder, text_dtype)`: the full-precision model.
 * `build_model(config, text_encoder, text_dtype)`: a model without weights, from the configuration in a quantized file.
+* `objective_name(folder)`, which it may lack: the objective, a key of `noise_levels.NAMES`, without building the network; None where
+  that cannot be said. With it a sampler that is not for the model is refused before any job.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,6 +57,12 @@ def model_files(folder: str | Path) -> list[str]:
 def site_names(folder: str | Path) -> list[str]:
     """Names of the layers that recipes choose from, without building the network."""
     return list(_family(family_of(folder)).site_names(Path(folder)))
+
+
+def objective_name(folder: str | Path) -> str | None:
+    """The objective of a directory's model, without building the network; None if its family does not say."""
+    family = _family(family_of(folder))
+    return family.objective_name(Path(folder)) if hasattr(family, "objective_name") else None
 
 
 def open_model(
