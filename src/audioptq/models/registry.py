@@ -35,7 +35,7 @@ def family_of(folder: str | Path) -> str:
     """The family of a model directory.
 
     Raises:
-        UserError: If the directory is absent, or of no family.
+        UserError: If the directory is absent, or of no family, or of several.
     """
     if not Path(folder).is_dir():
         raise UserError(f"There is no model directory {folder}: point `models` in the config, or the command, at one.")
@@ -45,6 +45,11 @@ def family_of(folder: str | Path) -> str:
         raise UserError(
             f"The model directory {folder} is of no family that is known here ({', '.join(families())}); it holds {there}. "
             "See docs/adding-a-model.md for the files of each."
+        )
+    if len(found) > 1:
+        raise UserError(
+            f"The model directory {folder} has the files of {len(found)} families ({', '.join(found)}), and nothing says which is "
+            "meant: take the files of all but one out of it."
         )
     return found[0]
 
