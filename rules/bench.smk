@@ -10,6 +10,7 @@ rule bench:
                 for name in config["bench"]["models"]
                 for file in SOURCES.family_modules(name)
             ),
+            *library_files.recipe_modules(RECIPES.values()),
         ),
         models=lambda wildcards: [
             file

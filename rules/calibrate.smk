@@ -1,7 +1,9 @@
 # A shard of the prompts at a time: ranges of all of them are the ranges of the shards' ranges.
 rule calibrate:
     input:
-        code=lambda wildcards: model_code("calibrate", wildcards.model, config["run"]),
+        code=lambda wildcards: calibration_code(
+            "calibrate", *SOURCES.family_modules(wildcards.model)
+        ),
         model=of_wildcards(SOURCES.model_files),
         text_encoder=of_wildcards(SOURCES.text_encoder_files),
         prompts=f"{RESULTS}/prompts/{DATASET}.calibration.parquet",
@@ -27,7 +29,7 @@ rule calibrate:
 
 rule merge_calibration:
     input:
-        code=library("merge_calibration"),
+        code=calibration_code("merge_calibration"),
         shards=of_wildcards(PLAN.calibration_shards),
     output:
         f"{RESULTS}/calibrate/{{model}}/act_stats.safetensors",

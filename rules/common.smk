@@ -94,6 +94,11 @@ def model_code(script, model, recipes):
     return library(script, *SOURCES.family_modules(model), *chosen)
 
 
+def calibration_code(script, *modules):
+    """The script's library files, and those of the statistics that are collected: a rounding has no part in calibration."""
+    return library(script, *modules, *library_files.statistic_modules(STATISTICS))
+
+
 def evaluator_code(script, embedders):
     """The script's library files; those behind every embedding; and those of each evaluator alone."""
     shared = library_files.code_inputs(library_files.PACKAGE / "embed" / "to_file.py")

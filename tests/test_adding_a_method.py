@@ -29,7 +29,7 @@ from audioptq.errors import UserError
 from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.quantize import QuantRecipe
 from audioptq.quantize.to_file import quantize_to_file
-from audioptq.runs.library_files import library_files
+from audioptq.runs.library_files import recipe_modules
 from audioptq.sampling.sampler import SamplerSettings
 
 folder, config, entry = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
@@ -81,7 +81,7 @@ print(json.dumps({
     "apart": ((stats.layers[name].square_sum - naive).abs().max() / naive.max()).item(),
     "errors": errors,
     "refusal": refusal,
-    "watched": [Path(path).name for script in ("calibrate", "quantize") for path in library_files(f"scripts/{script}.py")],
+    "watched": [path.name for path in recipe_modules([recipe])],
 }))
 """
 
@@ -125,4 +125,4 @@ def test_a_calibration_without_it_is_refused_by_name(made):
 
 
 def test_the_workflow_watches_both_files(made):
-    assert {"square_sum.py", "weighted.py", "nearest.py", "range.py"} <= set(made["watched"])
+    assert set(made["watched"]) == {"square_sum.py", "weighted.py"}  # and none that the recipe does not use

@@ -9,8 +9,9 @@ import torch
 
 from audioptq.calibrate.run import calibrate
 from audioptq.errors import DamagedArtifactError, UserError
-from audioptq.files.artifacts import read_tensor_metadata, write_tensors
+from audioptq.files.artifacts import read_tensor_metadata, read_tensors, write_tensors
 from audioptq.generate.load import open_generator
+from audioptq.generate.text_to_audio import TextToAudio
 from audioptq.machine import memory
 from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.quantize import QuantRecipe, load_quantized, quantize_model, save_quantized
@@ -207,3 +208,15 @@ def test_a_quantized_module_without_its_configuration_is_named(tiny_model, tmp_p
     save_quantized(path, tiny_model.network, QuantRecipe("fp32"), components={}, metadata={})
     with pytest.raises(DamagedArtifactError, match=rf"{re.escape(str(path))}.*does not hold a model's configuration"):
         open_generator(path)
+
+
+@pytest.mark.parametrize("change", [{"name": "eluer"}, {"steps": 0}, {"speed": 2}], ids=str)
+def test_a_recorded_sampler_that_is_none_is_damage(saved, change):
+    path, _ = saved("w8a8", {"weight": {"bits": 8}})
+    tensors, record = read_tensors(path)
+    sampler = {"name": "dpmpp-2m", "steps": 4, "cfg_scale": 1.0}
+    write_tensors(path, tensors, record | {"sampler": sampler | change})
+    with pytest.raises(
+        DamagedArtifactError, match=rf"{re.escape(str(path))} cannot be used: the sampler that it records"
+    ):
+        TextToAudio.load(path)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.files.artifacts import write_json, write_tensors
+from audioptq.models import registry
 from audioptq.models.registry import folder_of
 from audioptq.models.stable_audio.adapter import StableAudioModel
 from audioptq.models.stable_audio.files import load_weights, read_model_config, tensor_shapes, weights_file
@@ -189,3 +190,15 @@ def test_the_folder_of_no_files_is_none():
     assert folder_of([]) is None
     assert folder_of(None) is None
     assert str(folder_of(["a/b/config.json", "a/b/tokenizer.json"])) == "a/b"
+
+
+def test_a_directory_of_two_families_is_refused(monkeypatch, tmp_path):
+    class Every:
+        @staticmethod
+        def recognises(folder):
+            return True
+
+    monkeypatch.setattr(registry, "families", lambda: {"one": tmp_path, "two": tmp_path})
+    monkeypatch.setattr(registry, "_family", lambda name: Every)
+    with pytest.raises(UserError, match=r"files of 2 families \(one, two\)"):
+        registry.family_of(tmp_path)

@@ -14,7 +14,7 @@ from audioptq.quantize import LayerRecipe, QuantOp, TimestepClock, quantize_laye
 from audioptq.quantize.integer import backend_of, on_integers, use_integer
 from audioptq.quantize.integer.native import Native
 from audioptq.quantize.integer.reference import Reference
-from audioptq.quantize.layers.kinds import Geometry
+from audioptq.quantize.layers.kinds import Geometry, NotQuantizableError
 from audioptq.site import Part, Site
 
 LEVELS = (9.0, 3.0, 1.0)
@@ -248,7 +248,7 @@ def test_a_record_that_is_no_geometry_is_an_error(change):
 
 def test_an_input_that_is_no_batch_of_clips_is_refused():
     _, layer, _, x = made("conv1d", RECIPES["w8"])
-    with pytest.raises(ValueError, match=r"takes \[batch, channels, size\]"):
+    with pytest.raises(ValueError, match=r"takes \[batch, 6, size\]"):
         layer(x[0])
     with pytest.raises(ValueError, match="smaller than the kernel"):
         layer(x[..., :1])
@@ -260,3 +260,21 @@ def test_patches_are_those_of_unfold():
     patches = [piece for piece, _, _ in layer.layout.pieces(x, None, None)]
     expected = functional.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride)
     assert torch.equal(torch.cat(patches), expected.mT.flatten(0, 1))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 12])
+def test_an_input_of_other_channels_is_refused(channels):
+    """Of a pointwise layer every such input has a whole number of patches, which are those of no position."""
+    _, layer, _, x = made("conv2d_pointwise", INTEGER["w8a8"], parts=())
+    other = x.new_ones(len(x), channels, *x.shape[2:])
+    with pytest.raises(ValueError, match=r"takes \[batch, 6, size, size\]"):
+        layer(other)
+
+
+def test_a_weight_that_a_hook_makes_is_not_taken_as_it_lies_there():
+    """`weight_norm` makes the weight before each call: what lies there after loading other numbers is the old one."""
+    with pytest.warns(FutureWarning):
+        module = nn.utils.weight_norm(nn.Conv1d(6, 5, 3))
+    module.weight_g.data *= 3
+    with pytest.raises(NotQuantizableError, match="has hooks"):
+        quantize_layer(module, Site("x", "conv1d"), LayerRecipe.from_config(RECIPES["w8"], "x"))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from audioptq.errors import DamagedArtifactError, UserError
+from audioptq.files.artifacts import read_tensors, write_tensors
 from audioptq.quantize import QuantRecipe, quantize_model, save_quantized
 from audioptq.quantize.arithmetic.packing import pack
 from audioptq.quantize.arithmetic.primitives import dequantize
@@ -113,3 +114,34 @@ def test_what_is_no_file_of_weights_is_named(tmp_path):
     ) as caught:
         TensorFile(full)
     assert "Delete" not in str(caught.value)  # they are the user's weights
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe": ""},
+        {"recipe": {"weight": {"bits": 5}}},
+        {"layers": 1.5},
+        {"layers": {"a": {"kind": "linear"}}},
+        {"layers": {"a": {"kind": "linear", "shape": [4, None]}}},
+        {"layers": {"a": -1}},
+        {"cast_layers": [[1]]},
+        {"components": 10**12},
+        {"components": {"model.": [[1]]}},
+        {"levels": [5.0, "x"]},
+        {"levels": [5.0], "objective": None},
+        {"family": [[1]]},
+        {"sampler": {"kind": "linear"}},
+        {"sampler": {"name": "euler", "steps": 4, "cfg_scale": ""}},
+        {"sqnr_db": 1},
+        {"sqnr_db": [1.0]},
+    ],
+    ids=str,
+)
+def test_a_record_that_no_model_has_is_damage(change, saved):
+    """The seal is whole: what wrote such a record was another program."""
+    path = saved("w", {"weight": {"bits": 4}})
+    tensors, metadata = read_tensors(path)
+    write_tensors(path, tensors, metadata | change)
+    with pytest.raises(DamagedArtifactError, match=re.escape(f"{path} cannot be used")):
+        TensorFile(path)

@@ -171,3 +171,27 @@ def test_results_that_cannot_be_written_are_found_before_any_job(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UserError, match="not a folder"):
         check_config(changed("results", str(tmp_path / "taken" / "results")), SCHEMA)
+
+
+DISCRETE = {"name": "ddim", "steps": 4, "cfg_scale": 1.0, "sigma_min": None, "sigma_max": None, "rho": None}
+
+
+@pytest.mark.parametrize("sampler", [DISCRETE, DISCRETE | {"name": "ping-pong"}], ids=["ddim", "ping-pong"])
+def test_a_sampler_of_another_objective_than_the_model_s_is_refused(sampler, monkeypatch):
+    """Before any job: the one that fails would take its finished outputs with it."""
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError, match=r"whose objective is v: set `sampler\.name` .* dpmpp-3m-sde, .*, euler\."):
+        check_config(changed("sampler", sampler), SCHEMA)
+
+
+def test_settings_of_another_objective_are_refused_under_the_model_s(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    euler = {"name": "euler", "steps": 4, "cfg_scale": 1.0, "logsnr_min": -6.0, "logsnr_max": 2.0}
+    with pytest.raises(UserError, match="logsnr_min does not belong to the sampler euler under the objective v"):
+        check_config(changed("sampler", euler), SCHEMA)
+
+
+def test_a_model_that_is_yet_to_be_downloaded_may_have_any_sampler():
+    config = changed("sampler", DISCRETE)
+    config["models"]["mini"] = {"hub": "a/b", "revision": "c"}
+    check_config(config, SCHEMA)

@@ -278,3 +278,21 @@ def test_manifest_shards_that_repeat_a_clip_or_lack_a_column_are_refused(tmp_pat
     write_parquet(tmp_path / "bad.parquet", frame.drop(columns="gain"), {})
     with pytest.raises(DamagedArtifactError, match=r"bad\.parquet.*gain"):
         read_manifest([tmp_path / "bad.parquet"])
+
+
+@pytest.mark.parametrize("metric", ["fd_mini", "fd_mini_fp32", "kl_mini"])
+@pytest.mark.parametrize("silent", ["generated", "target"])
+def test_a_shard_whose_clips_are_all_silent_has_no_window(
+    metric, silent, manifest, prompts, make_embeddings, score_metric
+) -> None:
+    """Four of the six clips, in a file of their own, as `embed_clips` writes it."""
+    clip_ids = prompts["clip_id"].tolist()
+    files = {side: [make_embeddings(f"{side}{n}", ids) for n, ids in enumerate((clip_ids[:4], clip_ids[4:]))]
+             for side in ("generated", "target")}  # fmt: skip
+    tensors, metadata = read_tensors(files[silent][0], framework="np")
+    emptied = {name: tensor[:0] if "window" in name else np.zeros_like(tensor) for name, tensor in tensors.items()}
+    write_tensors(files[silent][0], emptied, metadata | {"excluded": dict.fromkeys(clip_ids[:4], "silent")})
+    _, record = score_metric(metric, **files, manifest=manifest, prompts=prompts)
+    named = set(record["not_scored"])
+    # Of references that a Fréchet distance lacks, no clip is left out for it.
+    assert named == (set() if (metric, silent) == ("fd_mini", "target") else set(clip_ids[:4]))

@@ -82,7 +82,10 @@ class ActStats:
         tensors, metadata = read_tensors(path)
         values, objective = tensors.pop("levels", None), metadata.pop("objective", None)
         names = metadata.pop("statistics", None)
-        if values is None or objective is None or not names or not tensors:
+        is_named = (
+            isinstance(objective, str) and isinstance(names, list) and all(isinstance(name, str) for name in names)
+        )
+        if values is None or values.ndim != 1 or not is_named or not names or not tensors:
             raise _damaged(path, "it has no `levels`, no objective, no statistics or no layers")
         try:
             levels = NoiseLevels(objective, values.tolist())

@@ -11,7 +11,7 @@ import torch
 
 from audioptq.audio.clips import FORMATS, ClipRecord, write_clip
 from audioptq.console import progress
-from audioptq.errors import UserError
+from audioptq.errors import UserError, damaged
 from audioptq.generate.load import open_generator
 from audioptq.models.base import AudioModel
 from audioptq.quantize import QuantRecipe
@@ -51,7 +51,12 @@ class TextToAudio:
     ) -> "TextToAudio":
         """Reads a file of quantized weights; its arguments and errors are those of `open_generator`."""
         opened = open_generator(weights, text_encoder, compute=compute)
-        sampler = recorded_sampler(opened.record, opened.model.objective.name)
+        try:
+            sampler = recorded_sampler(opened.record, opened.model.objective.name)
+        except (UserError, TypeError) as error:  # what no file of ours records
+            raise damaged(
+                weights, f"the sampler that it records is none ({error})", "Quantize the model again."
+            ) from error
         return cls(opened.model, opened.recipe, sampler, opened.record, opened.compute, opened.note)
 
     @property

@@ -7,6 +7,8 @@ A family is a folder beside this file. Its `__init__.py` imports nothing heavy a
 * `site_names(folder)`: names of the layers that recipes choose from, without building the network.
 * `open_model(folder, text_encoder, text_dtype)`: the full-precision model.
 * `build_model(config, text_encoder, text_dtype)`: a model without weights, from the configuration in a quantized file.
+* `objective_name(folder)`, which it may lack: the objective, a key of `noise_levels.NAMES`, without building the network; None where
+  that cannot be said. With it a sampler that is not for the model is refused before any job.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +35,7 @@ def family_of(folder: str | Path) -> str:
     """The family of a model directory.
 
     Raises:
-        UserError: If the directory is absent, or of no family.
+        UserError: If the directory is absent, or of no family, or of several.
     """
     if not Path(folder).is_dir():
         raise UserError(f"There is no model directory {folder}: point `models` in the config, or the command, at one.")
@@ -43,6 +45,11 @@ def family_of(folder: str | Path) -> str:
         raise UserError(
             f"The model directory {folder} is of no family that is known here ({', '.join(families())}); it holds {there}. "
             "See docs/adding-a-model.md for the files of each."
+        )
+    if len(found) > 1:
+        raise UserError(
+            f"The model directory {folder} has the files of {len(found)} families ({', '.join(found)}), and nothing says which is "
+            "meant: take the files of all but one out of it."
         )
     return found[0]
 
@@ -55,6 +62,12 @@ def model_files(folder: str | Path) -> list[str]:
 def site_names(folder: str | Path) -> list[str]:
     """Names of the layers that recipes choose from, without building the network."""
     return list(_family(family_of(folder)).site_names(Path(folder)))
+
+
+def objective_name(folder: str | Path) -> str | None:
+    """The objective of a directory's model, without building the network; None if its family does not say."""
+    family = _family(family_of(folder))
+    return family.objective_name(Path(folder)) if hasattr(family, "objective_name") else None
 
 
 def open_model(

@@ -11,6 +11,7 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from audioptq.errors import UserError, did_you_mean
 from audioptq.evaluators import evaluator_info, evaluators
+from audioptq.models.registry import objective_name
 from audioptq.quantize.recipe.choose_layers import choose_layers
 from audioptq.quantize.recipe.overrides import LayerSpec
 from audioptq.quantize.recipe.recipe import QuantRecipe
@@ -116,7 +117,10 @@ def _check_generation(config: Mapping[str, Any]) -> None:
             f"`generation.noise_floor_seed` is {generation['noise_floor_seed']}, which is also one of `generation.seeds`. "
             "The noise floor is what another seed of fp32 gives: choose a number that the list does not hold."
         )
-    SamplerSettings(**config["sampler"])
+    settings = SamplerSettings(**config["sampler"])
+    path = config["models"][config["model"]].get("path")
+    if path is not None and Path(path).is_dir() and (objective := objective_name(path)) is not None:
+        settings.for_objective(objective)
 
 
 def _check_length(config: Mapping[str, Any]) -> None:

@@ -13,11 +13,9 @@ from audioptq.quantize.recipe.recipe import QuantRecipe
 PACKAGE = Path(__file__).parents[1]
 # Sources of kernels, which no import statement names.
 COMPILED = (".cpp", ".h")
-# A package whose `__init__` imports this may import any module of its folder by name.
-SCANS = "from audioptq.files.literals import files_with"
-
 # Folders whose modules a recipe chooses by name, so that no import statement leads to them.
-CHOSEN_BY_RECIPES = (PACKAGE / "quantize" / "rounding", PACKAGE / "calibrate" / "statistics")
+STATISTICS = PACKAGE / "calibrate" / "statistics"
+CHOSEN_BY_RECIPES = (PACKAGE / "quantize" / "rounding", STATISTICS)
 
 
 @cache
@@ -48,6 +46,11 @@ def recipe_modules(recipes: Iterable[QuantRecipe], folders: Iterable[Path] = CHO
     for recipe in recipes:
         named |= {*_texts(asdict(replace(recipe, name=""))), *(recipe.needs() if hasattr(recipe, "needs") else ())}
     return sorted(path for folder in folders for path in folder.glob("*.py") if path.stem in named)
+
+
+def statistic_modules(names: Iterable[str]) -> list[Path]:
+    """Files of statistics, which calibration and the merging of its shards import by name; sorted."""
+    return sorted(STATISTICS / f"{name}.py" for name in names)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -107,7 +110,7 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _module_files(name: str) -> list[Path]:
-    """Files of `audioptq.a.b`: the module's own, the `__init__` of every package around it, and what these find beside them."""
+    """Files of `audioptq.a.b`: the module's own, the `__init__` of every package around it, and compiled sources beside them."""
     parts = name.split(".")
     if parts[0] != "audioptq":
         return []
@@ -119,6 +122,5 @@ def _module_files(name: str) -> list[Path]:
 
 @cache
 def _found_beside(init: Path) -> tuple[Path, ...]:
-    """What a package uses of its folder that no import names: compiled sources, and modules that it looks for there."""
-    suffixes = (*COMPILED, ".py") if init.is_file() and SCANS in init.read_text(encoding="utf-8") else COMPILED
-    return tuple(path for path in init.parent.glob("*") if path.suffix in suffixes)
+    """Compiled sources in a package's folder, which no import names."""
+    return tuple(path for path in init.parent.glob("*") if path.suffix in COMPILED)

@@ -82,20 +82,21 @@ class SamplerSettings:
 
         return NoiseLevels(objective.name, level_values(self.for_objective(objective), objective)[: self.steps])
 
-    def for_objective(self, objective: "Objective") -> "SamplerSettings":
-        """The settings with all defaults that a model's objective decides.
+    def for_objective(self, objective: "Objective | str") -> "SamplerSettings":
+        """The settings with all defaults that a model's objective, or the name of it, decides.
 
         Raises:
             UserError: If the sampler is not for the objective; the legal ones are named.
         """
-        legal = [name for name, objectives in SAMPLERS.items() if objective.name in objectives]
+        name = objective if isinstance(objective, str) else objective.name
+        legal = [sampler for sampler, objectives in SAMPLERS.items() if name in objectives]
         if self.name not in legal:
             raise UserError(
-                f"The sampler {self.name} does not go with this model, whose objective is {objective.name}: set `sampler.name` "
+                f"The sampler {self.name} does not go with this model, whose objective is {name}: set `sampler.name` "
                 f"(or --sampler) to one of {', '.join(legal)}."
             )
-        filled, schedule = replace(self), SAMPLERS[self.name][objective.name]
-        filled._refuse_foreign(schedule, f" under the objective {objective.name}")
+        filled, schedule = replace(self), SAMPLERS[self.name][name]
+        filled._refuse_foreign(schedule, f" under the objective {name}")
         filled._fill(schedule)
         return filled
 

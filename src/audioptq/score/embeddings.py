@@ -176,8 +176,8 @@ def _unusable_rows(tensors: Mapping[str, NDArray[Any]], clip_ids: Sequence[str])
     for name, tensor in tensors.items():
         if name == "window_row":
             continue
-        flat = tensor.reshape(len(tensor), -1)
-        finite, filled = np.isfinite(flat).all(axis=1), flat.any(axis=1)
+        within = tuple(range(1, tensor.ndim))  # also of no windows at all, where every clip of the file is silent
+        finite, filled = np.isfinite(tensor).all(axis=within), tensor.any(axis=within)
         if name == "windows":
             row = tensors["window_row"]
             finite, filled = ~_any_of(row, ~finite, len(clip_ids)), _any_of(row, filled, len(clip_ids))

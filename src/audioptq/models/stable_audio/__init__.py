@@ -3,8 +3,11 @@
 Importing this loads nothing heavy; the functions are those that `models.registry` names.
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from audioptq.errors import UserError
 
 if TYPE_CHECKING:
     from audioptq.models.stable_audio.adapter import StableAudioModel
@@ -30,6 +33,16 @@ def site_names(folder: Path) -> list[str]:
     from audioptq.models.stable_audio.sites import block_linears
 
     return block_linears(weights_file(folder))
+
+
+def objective_name(folder: Path) -> str | None:
+    """From the configuration; None for one that cannot be read, of which loading says what is wrong."""
+    from audioptq.models.stable_audio import config
+
+    try:
+        return config.objective_name(json.loads((folder / "model_config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError, UserError):
+        return None
 
 
 def open_model(folder: Path, text_encoder: str | Path | None, text_dtype: str | None) -> "StableAudioModel":

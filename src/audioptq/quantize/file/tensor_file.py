@@ -16,6 +16,7 @@ from audioptq import errors
 from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.files.artifacts import METADATA_KEY
 from audioptq.files.checksum import SEAL_KEY, is_sealed
+from audioptq.quantize.file.record import check_record
 
 FORMAT_VERSION = 3
 GONE_GRANULARITY = "per_concat_group"
@@ -141,6 +142,10 @@ class TensorFile:
             )
         if seal is None:
             raise damaged(self.path, NO_SEAL)
+        try:
+            check_record(self.record)
+        except (UserError, ValueError) as error:
+            raise damaged(self.path, str(error).rstrip(".")) from error
 
 
 def upgraded(record: Mapping[str, Any]) -> dict[str, Any]:

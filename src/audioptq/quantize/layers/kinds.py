@@ -144,6 +144,10 @@ def read_geometry(module: nn.Module, site: Site) -> Geometry:
     if not isinstance(module, kind.module) or type(module).forward is not kind.module.forward:
         raise NotQuantizableError(f"is a {type(module).__name__}, which the kind {site.kind} does not describe")
     own: Any = module
+    if (
+        own._forward_pre_hooks or own._forward_hooks
+    ):  # such as the weight of torch.nn.utils.weight_norm, made in every call
+        raise NotQuantizableError("has hooks that may change its weight, its input or its output")
     if getattr(own, "groups", 1) != 1:
         raise NotQuantizableError(f"is a convolution in {own.groups} groups")
     if getattr(own, "padding_mode", "zeros") != "zeros":

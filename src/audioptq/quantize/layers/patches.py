@@ -88,8 +88,11 @@ class Patches:
             ValueError: If `x` is no batch of inputs.
         """
         kind, dims = self.geometry.kind, KINDS[self.geometry.kind].dims
-        if x.ndim != dims + 2:
-            raise ValueError(f"a quantized {kind} takes [batch, channels{', size' * dims}], not {tuple(x.shape)}")
+        channels = self.geometry.in_channels
+        if (
+            x.ndim != dims + 2 or x.shape[1] != channels
+        ):  # patches of other channels might have the right length by chance
+            raise ValueError(f"a quantized {kind} takes [batch, {channels}{', size' * dims}], not {list(x.shape)}")
         size = self._out_size(x.shape[2:])
         positions, start, y = math.prod(size), 0, x.new_empty(0)
         for output in outputs:
