@@ -113,3 +113,10 @@ def test_what_is_no_file_of_weights_is_named(tmp_path):
     ) as caught:
         TensorFile(full)
     assert "Delete" not in str(caught.value)  # they are the user's weights
+
+
+def test_a_model_whose_version_was_altered_is_damaged_and_no_other_file(saved):
+    path = saved("w8", {"weight": {"bits": 8}})
+    path.write_bytes(path.read_bytes().replace(b"format_version", b"format_versiom"))
+    with pytest.raises(DamagedArtifactError, match=r"do not match the digest that it carries\. Delete it"):
+        TensorFile(path)
