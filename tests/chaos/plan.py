@@ -15,7 +15,6 @@ LOCAL_KINDS = (
     "fork server killed",
 )
 SLURM_KINDS = ("job cancelled", "worker killed", "driver killed")
-DAMAGE = ("truncated", "bits flipped", "unreadable")
 # Seeds from here on run on Slurm.
 FIRST_ON_SLURM = 46
 # What is made anew, from the report alone to a recipe from its weights on.

@@ -97,6 +97,20 @@ def test_a_released_tensor_can_be_read_again(saved):
             assert (file.bytes_of(name) == before).all()
 
 
+def test_weights_that_quantizing_did_not_make_are_not_to_be_deleted():
+    full = Path(__file__).parents[2] / "models/mini/model.safetensors"
+    with pytest.raises(DamagedArtifactError, match="Name a file that") as caught:
+        TensorFile(full)
+    assert "Delete" not in str(caught.value)
+
+
+def test_a_model_whose_version_was_altered_is_damaged_and_no_other_file(saved):
+    path = saved("w8", {"weight": {"bits": 8}})
+    path.write_bytes(path.read_bytes().replace(b"format_version", b"format_versiom"))
+    with pytest.raises(DamagedArtifactError, match=r"do not match the digest that it carries\. Delete it"):
+        TensorFile(path)
+
+
 def test_what_is_no_file_of_weights_is_named(tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("dear diary, today I quantized a model\n" * 40)

@@ -129,11 +129,7 @@ class TensorFile:
             self.record = upgraded(self.record)
         version = self.record.get("format_version")
         if not isinstance(version, int):
-            raise errors.damaged(  # may be somebody's full-precision weights, which no sentence shall tell to delete
-                self.path,
-                "it is no quantized model of audioptq",
-                "Name a file that the workflow or `audioptq quantize` wrote; the latter makes one of a model directory.",
-            )
+            self._refuse_other_file()
         if version != FORMAT_VERSION:
             raise UserError(
                 f"{self.path} has format version {version}, but this version of audioptq reads 2 and {FORMAT_VERSION}. "
@@ -146,6 +142,18 @@ class TensorFile:
             check_record(self.record)
         except (UserError, ValueError) as error:
             raise damaged(self.path, str(error).rstrip(".")) from error
+
+    def _refuse_other_file(self) -> None:
+        """Without a version it is one of ours that was altered, or another file, such as weights that nobody shall delete."""
+        try:
+            is_sealed(self.path)
+        except ValueError as error:
+            raise damaged(self.path, str(error)) from error
+        raise errors.damaged(
+            self.path,
+            "it is no quantized model of audioptq",
+            "Name a file that the workflow or `audioptq quantize` wrote; the latter makes one of a model directory.",
+        )
 
 
 def upgraded(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,4 +172,6 @@ def upgraded(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def damaged(path: str | Path, why: str) -> DamagedArtifactError:
     """The error of a file that cannot be used."""
-    return errors.damaged(path, why, "Delete it and quantize again; if you were given it, ask for a whole copy.")
+    return errors.damaged(
+        path, why, "Delete it and quantize again, if quantizing made it; if you were given it, ask for a whole copy."
+    )
