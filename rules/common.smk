@@ -24,12 +24,13 @@ try:
     check_files(config, WEIGHTS)
     SOURCES = Sources(config, WEIGHTS)
     SOURCES.model_files(config["model"])
+    PLAN = Plan(config, N_CLIPS, SOURCES)
+    METRICS = list(PLAN.metrics())
 except UserError as error:
     # A user's mistake gets its paragraph, not a traceback.
     print(f"\nError: {error}\n", file=sys.stderr)
     sys.exit(1)
 
-PLAN = Plan(config, N_CLIPS, SOURCES)
 RECIPES = {
     name: QuantRecipe.from_config(name, entry)
     for name, entry in config["recipes"].items()
@@ -40,7 +41,6 @@ LOGS = f"{RESULTS}/logs"
 MODEL = config["model"]
 DATASET = config["dataset"]
 DOWNLOADS = config["downloads"]
-METRICS = list(PLAN.metrics())
 EMBEDDERS = PLAN.embedders()
 # The report draws the ranges whatever the recipes ask for.
 STATISTICS = sorted(

@@ -16,7 +16,10 @@ rule score:
         # Another order of the columns scores nothing anew.
         metrics=sorted(METRICS),
         bootstrap=config["bootstrap"],
-        noise_floor_seed=config["generation"]["noise_floor_seed"],
+        # Not the seed itself: another one scores its own clips alone.
+        across_seeds=lambda wildcards: (
+            int(wildcards.seed) == config["generation"]["noise_floor_seed"]
+        ),
     message:
         "score {wildcards.recipe}, seed {wildcards.seed}"
     script:

@@ -57,7 +57,7 @@ if __name__ == "__main__":
             dict(zip(params.metrics, snakemake.output, strict=True)),
             dict(snakemake.input.items()),
             bootstrap=params.bootstrap,
-            across_seeds=seed == params.noise_floor_seed,
+            across_seeds=params.across_seeds,
             names={"model": wildcards.model, "recipe": wildcards.recipe, "seed": seed},
             log=log,
         )

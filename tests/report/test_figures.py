@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from audioptq.errors import UserError
+from audioptq.errors import DamagedArtifactError, UserError
 from audioptq.files.artifacts import read_tensors, write_tensors
 from audioptq.report.figures import activation_figures
 from audioptq.report.figures import table_figures as figures
@@ -192,3 +192,13 @@ def test_labels_lie_over_no_other(tmp_path):
     assert len(boxes) == 15
     for index, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[index + 1 :])
+
+
+def test_a_calibration_of_an_earlier_version_is_told_from_one_without_a_layer(built, tmp_path):
+    """Noise levels were under another name before there were objectives."""
+    tensors, metadata = read_tensors(built[0].act_stats, framework="np")
+    tensors["sigmas"] = tensors.pop("levels")
+    write_tensors(tmp_path / "act_stats.safetensors", tensors, metadata)
+    inputs = dataclasses.replace(built[0], act_stats=tmp_path / "act_stats.safetensors")
+    with pytest.raises(DamagedArtifactError, match=r"has no `levels`.*calibrate again"):
+        draw_figures(inputs, gather(inputs), tmp_path)

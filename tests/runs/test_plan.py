@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from audioptq.errors import UserError
 from audioptq.fetch.weights import weights_entries
 from audioptq.runs.library_files import PACKAGE
 from audioptq.runs.plan import Plan, embeddings_by_evaluator
@@ -118,3 +119,10 @@ def test_the_modules_of_metrics_are_files() -> None:
     modules = plan_of().metric_modules(PACKAGE)
     assert {path.stem for path in modules} == {"clap", "kl", "frechet", "mcd", "lsd"}
     assert all(path.is_file() for path in modules)
+
+
+def test_metrics_that_all_need_references_which_are_not_there_are_refused() -> None:
+    plan = plan_of(dataset="c", datasets={"c": A_CSV}, metrics=["kl_mini", "fd_mini"])
+    with pytest.raises(UserError, match=r"All of `metrics` \(kl_mini, fd_mini\) compare with references.*data set c"):
+        plan.metrics()
+    assert list(plan_of(dataset="c", datasets={"c": A_CSV}, metrics=["kl_mini", "mcd_db"]).metrics()) == ["mcd_db"]

@@ -6,7 +6,7 @@ huggingface_hub's own downloads begin anew in each process, and compare sizes al
 import fcntl
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -25,7 +25,8 @@ RETRIES = 6  # in a row without a single new byte
 LONGEST_BACKOFF_SECONDS = 60.0
 LONGEST_WAIT_SECONDS = 600.0  # for a server that names a time
 TIMEOUT_SECONDS = (10.0, 60.0)  # to connect, and between two pieces
-PIECE_BYTES = 1 << 20  # what an interruption can lose
+PIECE_BYTES = 1 << 16  # what an interruption can lose
+MEBIBYTE = 1 << 20
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -136,12 +137,25 @@ def _receive(response: requests.Response, remote: Remote, handle: IO[bytes], par
         )
     if total is not None:
         require_space(part.parent, total - offset, name)
-    n_pieces = None if total is None else -(-total // PIECE_BYTES)
-    pieces = response.iter_content(PIECE_BYTES)
-    for piece in progress(pieces, f"download {name}", n_pieces, "MiB", initial=offset // PIECE_BYTES):
-        handle.write(piece)
+    n_mebibytes = None if total is None else -(-total // MEBIBYTE)
+    steps = _write_pieces(response, handle)
+    for _ in progress(steps, f"download {name}", n_mebibytes, "MiB", initial=offset // MEBIBYTE):
+        pass
     handle.flush()
     return total
+
+
+def _write_pieces(response: requests.Response, handle: IO[bytes]) -> Iterator[None]:
+    """Writes the body piece by piece, and comes back after every mebibyte and at the end."""
+    since = 0
+    for piece in response.iter_content(PIECE_BYTES):
+        handle.write(piece)
+        since += len(piece)
+        if since >= MEBIBYTE:
+            since -= MEBIBYTE
+            yield
+    if since:
+        yield
 
 
 def _check_status(response: requests.Response, remote: Remote) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audioptq.errors import UserError
 from audioptq.runs.sources import Sources
 from audioptq.score.table import MetricInfo, metric_info
 
@@ -44,15 +45,25 @@ class Plan:
         return [*sets, (BASELINE, generation["noise_floor_seed"])]
 
     def metrics(self) -> dict[str, MetricInfo]:
-        """Selected metrics, without those that need references if the data set has none for their evaluator."""
+        """Selected metrics, without those that need references if the data set has none for their evaluator.
+
+        Raises:
+            UserError: If none is left: the report, at the end of the run, would have nothing to say.
+        """
         infos = {metric: metric_info(metric) for metric in self.config["metrics"]}
-        return {
+        possible = {
             metric: info
             for metric, info in infos.items()
             if info.embedder is None
             or info.target != "reference"
             or self.sources.references_kind(self.dataset, info.embedder)
         }
+        if not possible:
+            raise UserError(
+                f"All of `metrics` ({', '.join(infos)}) compare with references, and the data set {self.dataset} has none: add a "
+                "metric that needs none, such as mcd_db, or give the data set `reference_dir`, `audio` or `published_references`."
+            )
+        return possible
 
     def embedders(self, folder: str | None = None) -> list[str]:
         """Evaluators of the metrics, sorted, so that another order of the metrics embeds nothing.

@@ -140,7 +140,7 @@ class SamplerSettings:
         values = (self.steps, self.cfg_scale, *(getattr(self, key) for key in _SCHEDULE if key != "spacing"))
         numbers = [value for value in values if value is not None]
         for number in numbers:
-            if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number):
+            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
                 raise UserError(
                     f"The settings of a sampler are finite numbers, but among {self.record()} is {number!r}."
                 )

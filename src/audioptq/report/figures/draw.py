@@ -18,6 +18,8 @@ from audioptq.report.figures.style import level_symbol
 from audioptq.report.measure.inputs import ReportInputs
 from audioptq.report.measure.results import Results
 
+CURE = "Delete it and run snakemake to calibrate again."
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -72,7 +74,9 @@ def _draw_range(path: str | Path, layer: str | None, places: Places, folder: Pat
     layer = layer or max(names, key=lambda name: _swing(tensors[f"{name}.absmax"]), default=None)
     kinds = ("min", "max", "absmax")
     levels = tensors.get("levels")
-    if layer not in names or levels is None or any(f"{layer}.{kind}" not in tensors for kind in kinds):
+    if levels is None:
+        raise damaged(path, "it has no `levels`, as before objectives were recorded", CURE)
+    if layer not in names or any(f"{layer}.{kind}" not in tensors for kind in kinds):
         raise UserError(
             f"The activation statistics {path} have no ranges of layer {layer!r}. They have {', '.join(names[:5])}"
             f"{' and more' if len(names) > 5 else ''}. Name one of these as the layer to draw."
@@ -98,7 +102,7 @@ def _draw_map(path: str | Path, calibration: Mapping[str, Any], places: Places, 
     tensors, metadata = read_tensors(path, framework="np")
     if "activation" not in tensors:
         why = f"it has no tensor `activation` (it has {', '.join(sorted(tensors))})"
-        raise damaged(path, why, "Delete it and run snakemake to calibrate again.")
+        raise damaged(path, why, CURE)
     title = layer_figures.layer_title(str(metadata.get("layer", "one layer")), places)
     place = activation_figures.where(metadata, title, level_symbol({**calibration, **metadata}))
     drawn = {
