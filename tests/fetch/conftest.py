@@ -9,8 +9,6 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from hub_server import HubServer
 
-PIECE_BYTES = 1 << 16  # what comes before an interruption is kept to a multiple of this
-
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
@@ -24,7 +22,6 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setattr(resume.time, "sleep", lambda seconds: waits.append(seconds))
-    monkeypatch.setattr(resume, "PIECE_BYTES", PIECE_BYTES)
     waits = []
     with HubServer() as hub:
         hub.waits = waits

@@ -15,7 +15,7 @@ from audioptq.fetch.digests import git_blob_id, record_digest, recorded_digest
 from audioptq.fetch.download import download
 from audioptq.fetch.weights import WeightsEntry
 
-PIECE = 1 << 16  # as conftest.py has it
+PIECE = resume.PIECE_BYTES  # what comes before an interruption is kept to a multiple of this
 CONTENTS = np.random.default_rng(5).bytes(300_000)
 SIZE = len(CONTENTS)
 SHA256 = hashlib.sha256(CONTENTS).hexdigest()
@@ -301,6 +301,7 @@ def test_a_disk_that_fills_meanwhile_keeps_what_has_come(server, tmp_path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(resume, "progress", fill)
+        patch.setattr(resume, "MEBIBYTE", PIECE)  # so that the bar moves with each piece
         with pytest.raises(UserError, match=r"net\.pt\.part could not be written: the disk is full"):
             download(entry_of(url), tmp_path)
     assert download(entry_of(url), tmp_path).read_bytes() == CONTENTS

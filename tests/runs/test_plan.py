@@ -112,7 +112,7 @@ def test_only_absent_files_of_the_table_are_downloaded(tmp_path: Path) -> None:
 
 def test_what_a_profile_reckons_with_follows_the_size_of_jobs() -> None:
     sizes = plan_of(generation={"clips_per_shard": 50}, embedding={"clips_per_shard": 199}).sizes()
-    assert sizes == {"CLIPS_PER_SHARD": "50", "CLIPS_PER_EMBEDDING": "450", "SAMPLER_STEPS": "16", "N_METRICS": "10"}
+    assert sizes == {"CLIPS_PER_SHARD": "50", "CLIPS_PER_EMBEDDING": "450", "SAMPLER_STEPS": "16", "N_METRICS": "12"}
 
 
 def test_the_modules_of_metrics_are_files() -> None:
