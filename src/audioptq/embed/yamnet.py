@@ -27,8 +27,8 @@ from audioptq.embed.yamnet_network import EMBEDDING_DIM, N_CLASSES, YamnetNetwor
 METRICS = {
     "kl_yamnet": {"statistic": "kl", "label": "KL(generated‖reference) (YAMNet)"},
     "fd_yamnet": {"statistic": "fd", "label": "FD (YAMNet)"},
-    "kl_yamnet_fp32": {"statistic": "kl", "target": "fp32", "label": "KL(generated‖full precision) (YAMNet)"},
-    "fd_yamnet_fp32": {"statistic": "fd", "target": "fp32", "label": "FD to full precision (YAMNet)"},
+    "kl_yamnet_fp32": {"statistic": "kl", "target": "fp32", "label": "KL(generated‖fp32) (YAMNet)"},
+    "fd_yamnet_fp32": {"statistic": "fd", "target": "fp32", "label": "FD to fp32 (YAMNet)"},
 }
 WEIGHTS = {"w8a8": ["yamnet_w8a8", "yamnet_classes"], "keras": ["yamnet_keras", "yamnet_classes"]}
 

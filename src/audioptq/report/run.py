@@ -12,7 +12,7 @@ from audioptq.report.measure.results import gather
 from audioptq.report.measure.table import main_numbers, to_csv
 from audioptq.report.page.contents import page_values, table_note
 from audioptq.report.page.render import render_page, to_latex, to_markdown
-from audioptq.report.page.sentences import answer, cautions, findings
+from audioptq.report.page.sentences import answers, cautions, findings
 
 
 def build_report(inputs: ReportInputs, output_dir: str | Path) -> pd.DataFrame:
@@ -31,7 +31,7 @@ def build_report(inputs: ReportInputs, output_dir: str | Path) -> pd.DataFrame:
     note = " ".join([table_note(inputs, results), *cautions(table, results.metrics, inputs.noise_floor_seed)])
     found, baseline = results.reproductions, inputs.baseline
     boxes = findings(table, results.comparisons, baseline)
-    head = list(filter(None, [summary(found, results.decimals, baseline), warning(found, baseline), answer(boxes)]))
+    head = [*filter(None, [summary(found, results.decimals, baseline), warning(found, baseline)]), *answers(boxes)]
     write_text(output_dir / "table.csv", to_csv(table))
     write_text(output_dir / "comparisons.csv", to_csv(results.comparisons))
     write_json(output_dir / "metrics.json", main_numbers(table, results.metrics), sealed=False)

@@ -1,6 +1,6 @@
 """What the page says in words: what it is, what to beware of, what was found."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -74,7 +74,7 @@ def findings(table: pd.DataFrame, comparisons: pd.DataFrame, baseline: str) -> l
 
     safe, worse, open_ones = named(EQUIVALENT), named(WORSE), named(NOT_ENOUGH)
     needs = [
-        f"{recipe} ({f'{verdicts[recipe].n_needed:,} clips' if verdicts[recipe].n_needed else 'nobody can say how many'}: "
+        f"{recipe} ({f'{verdicts[recipe].n_needed:,} clips' if verdicts[recipe].n_needed else 'no number of clips would decide'}: "
         f"{verdicts[recipe].reason})"
         for recipe in open_ones
     ]
@@ -89,20 +89,25 @@ def findings(table: pd.DataFrame, comparisons: pd.DataFrame, baseline: str) -> l
         {
             "question": "Worse than full precision",
             "answer": f"{len(worse)} of {len(verdicts)}",
-            "detail": "; ".join(f"{recipe} ({verdicts[recipe].reason})" for recipe in worse)
+            "detail": _sentence(f"{recipe} ({verdicts[recipe].reason})" for recipe in worse)
             or "No recipe was shown to be.",
         },
         {
             "question": "Needs more clips",
             "answer": f"{len(open_ones)} of {len(verdicts)}",
-            "detail": "; ".join(needs) or "Every recipe is decided.",
+            "detail": _sentence(needs) or "Every recipe is decided.",
         },
     ]
 
 
-def answer(boxes: list[dict[str, str]]) -> str:
-    """The findings as one line, for the head of the table; empty without any."""
-    return " ".join(f"{box['question']}: {box['answer']}. {box['detail']}" for box in boxes)
+def _sentence(parts: Iterable[str]) -> str:
+    text = "; ".join(parts)
+    return f"{text}." if text else ""
+
+
+def answers(boxes: list[dict[str, str]]) -> list[str]:
+    """The findings as paragraphs, for the head of the table; none without any."""
+    return [f"{box['question']}: {box['answer']}. {box['detail']}" for box in boxes]
 
 
 def bias_note(
