@@ -1,13 +1,4 @@
 # A blind listening test of the finished run, and what its answers show (docs/listening.md).
-def listening_answers(wildcards):
-    """Answers that have come in: what `audioptq listen serve` collected, and files that listeners sent."""
-    places = (
-        f"{RESULTS}/listening/test.answers.jsonl",
-        f"{RESULTS}/listening/answers",
-    )
-    return [place for place in places if os.path.exists(place)]
-
-
 # Snakemake removes a rule's outputs before it runs it again, and a test that people are answering must not be removed: folder and
 # key are no outputs. If they are there already, the job refuses, and says what to do.
 rule listening_test:
@@ -23,8 +14,6 @@ rule listening_test:
     log:
         f"{LOGS}/listening_test.log",
     params:
-        results=RESULTS,
-        folder=f"{RESULTS}/listening/test",
         settings={**config.get("listening", {}), "model": MODEL},
     message:
         "listening_test: page and clips for listeners, and the key"
@@ -36,7 +25,7 @@ rule listening_analysis:
     input:
         code=library("listening_analysis"),
         built=f"{RESULTS}/listening/test.built",
-        answers=listening_answers,
+        answers=lambda wildcards: PLAN.listening_answers(),
     output:
         html=f"{RESULTS}/listening/report/listening.html",
         markdown=f"{RESULTS}/listening/report/listening.md",

@@ -1,5 +1,6 @@
 """Rule listening_test: builds a blind listening test of the finished run."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import audioptq.runs.job as job
@@ -10,5 +11,5 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     with job.log(snakemake.log[0]) as log:
-        params = snakemake.params
-        build_test(params.results, params.folder, TestSettings(**params.settings), log)
+        folder = Path(snakemake.output[0]).parent  # in the folder of results
+        build_test(folder.parent, folder / "test", TestSettings(**snakemake.params.settings), log)

@@ -126,3 +126,14 @@ def test_metrics_that_all_need_references_which_are_not_there_are_refused() -> N
     with pytest.raises(UserError, match=r"All of `metrics` \(kl_mini, fd_mini\) compare with references.*data set c"):
         plan.metrics()
     assert list(plan_of(dataset="c", datasets={"c": A_CSV}, metrics=["kl_mini", "mcd_db"]).metrics()) == ["mcd_db"]
+
+
+def test_answers_to_a_listening_test_are_those_that_are_there(tmp_path: Path) -> None:
+    plan = Plan({**CONFIG, "results": str(tmp_path)}, 40, Sources(CONFIG, WEIGHTS))
+    assert plan.listening_answers() == []
+    (tmp_path / "listening/answers").mkdir(parents=True)
+    (tmp_path / "listening/test.answers.jsonl").touch()
+    assert plan.listening_answers() == [
+        str(tmp_path / "listening/test.answers.jsonl"),
+        str(tmp_path / "listening/answers"),
+    ]

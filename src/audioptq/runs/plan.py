@@ -132,6 +132,11 @@ class Plan:
             return self.sources.references_kind(self.dataset, info.embedder)
         return TARGET_FOLDERS.get(info.target)
 
+    def listening_answers(self) -> list[str]:
+        """Answers to the listening test that have come in: what `audioptq listen serve` collected, and files that were sent."""
+        places = (f"{self.results}/listening/test.answers.jsonl", f"{self.results}/listening/answers")
+        return [place for place in places if Path(place).exists()]
+
     def downloads(self) -> list[str]:
         """Files from outside that the run reads, beside the model's own."""
         files = self.sources.text_encoder_files(self.config["model"])
