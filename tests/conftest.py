@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import signal
 import tempfile
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE_HZ = 16000
 DISK_BYTES = 6e9  # a whole run has 4.7 GB in use at its worst, two tests side by side
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1)
 allow_cuda_wheels_on_cpu()  # before any test module imports k_diffusion or stable_audio_tools

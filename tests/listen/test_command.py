@@ -84,10 +84,11 @@ def test_serve_says_where_and_ends_by_interrupt(built):
             url = re.search(r"http://[^ ]+/", process.stdout.readline())[0]
             with urllib.request.urlopen(url, timeout=20) as reply:
                 assert b"<title>Listening test</title>" in reply.read()
-        finally:
             process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
-        assert "Traceback" not in process.stderr.read()
+            assert process.wait(20) == 130
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
 
 
 def test_the_commands_start_without_torch():
