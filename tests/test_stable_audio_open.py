@@ -175,7 +175,7 @@ def test_the_experiment_ends_with_its_table(world: World) -> None:
     assert table.index.tolist() == ["fp32", "w8a8_sqd"]
     for metric in ("clap_laion", "kl_passt", "fd_openl3", "mcd_db"):
         assert table[metric].notna().all(), metric
-        assert (table[f"{metric}_low"] <= table[f"{metric}_high"]).all()
+        assert table[[f"{metric}_low", f"{metric}_high"]].isna().all(axis=None)  # three clips carry no interval
     assert table.loc["w8a8_sqd", "mcd_db"] > 0
     manifest = pd.read_parquet(world.results / "generate/stable_audio_open/fp32/seed1000/shard-0000.parquet")
     clip = soundfile.info(str(world.results / "generate/stable_audio_open/fp32/seed1000" / manifest["path"][0]))
