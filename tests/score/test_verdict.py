@@ -21,7 +21,6 @@ from audioptq.score.verdict import (
     clips_needed,
     judge,
     overall,
-    seed_spread,
 )
 
 NAN = math.nan
@@ -181,11 +180,6 @@ def test_overall():
     assert overall({"b": Verdict(NOT_ENOUGH, n_needed=90), "c": Verdict(NOT_ENOUGH)}).n_needed is None
     with pytest.raises(ValueError, match="without verdicts"):
         overall({})
-
-
-def test_spread_over_seeds_needs_three():
-    assert seed_spread([0.66, 0.68]) is None
-    assert seed_spread([0.66, 0.68, 0.70]) == pytest.approx(0.02)
 
 
 def test_one_survivor_of_forty_is_no_gain():

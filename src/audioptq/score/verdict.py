@@ -308,8 +308,3 @@ def overall(verdicts: Mapping[str, Verdict]) -> Verdict:
             NOT_ENOUGH, n_needed=max(known) if len(known) == len(asked) else None, reason=", ".join(open_ones)
         )
     return Verdict(EQUIVALENT)
-
-
-def seed_spread(values: Sequence[float]) -> float | None:
-    """Standard deviation of a metric over seeds of one recipe, which does not shrink with clips; None from fewer than three."""
-    return float(np.std(values, ddof=1)) if len(values) >= 3 else None
