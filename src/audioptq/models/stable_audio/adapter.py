@@ -152,7 +152,7 @@ class StableAudioModel(AudioModel):
     def decode(self, latents: Tensor, n_samples: int | None = None) -> Tensor:
         """Audio `[batch, audio_channels, samples]`, its first `n_samples` if given.
 
-        A convolutional autoencoder decodes only what these need, in chunks (see `chunked`). A pretransform that is still in its
+        A convolutional autoencoder decodes only what these need, in chunks (see `chunked_decoding`). A pretransform that is still in its
         file (`is_pretransform_unread`) is read here.
         """
         pretransform = self.network.pretransform
