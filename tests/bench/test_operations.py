@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from audioptq.bench.operations import BFLOAT16, FLOAT32, INT8, count_operations, total_bytes
 from audioptq.bench.plan import Case
-from audioptq.bench.profile import KINDS, profile_step
+from audioptq.bench.step_profile import KINDS, profile_step
 from audioptq.bench.steps import Stepper, conditionings
 from audioptq.models.registry import open_model
 

@@ -75,7 +75,7 @@ class Session:
 
     def profile(self, case: Case) -> dict[str, float]:
         """Seconds of a step by kind."""
-        from audioptq.bench.profile import profile_step
+        from audioptq.bench.step_profile import profile_step
 
         return profile_step(self.stepper.model, partial(self.stepper.step, case))
 
