@@ -195,7 +195,7 @@ def test_a_scripts_files_are_found_directly_and_through_others(tmp_path):
     [
         (
             "generate",
-            {"generate/shard.py", "sampling/noise.py", "models/registry.py", "quantize/layers/operator.py"},
+            {"generate/shard.py", "sampling/noise.py", "models/registry.py", "quantize/layers/quant_op.py"},
             {"score/kl.py", "report/page/sentences.py"},
         ),
         (
@@ -206,7 +206,7 @@ def test_a_scripts_files_are_found_directly_and_through_others(tmp_path):
         (
             "embed_clips",
             {"embed/run.py", "embed/cache.py", "evaluators.py"},
-            {"quantize/layers/operator.py", "sampling/noise.py"},
+            {"quantize/layers/quant_op.py", "sampling/noise.py"},
         ),
         (
             "references",

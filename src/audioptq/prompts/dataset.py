@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from audioptq.prompts.choose import check_expected, named_subset, with_reference
 from audioptq.prompts.csv_file import csv_prompts, read_table
-from audioptq.prompts.select import check_expected, named_subset, with_reference
 from audioptq.prompts.table import random_subset
 
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from audioptq.quantize.layers.build import quantize_layer
     from audioptq.quantize.layers.cast import CastLayer
     from audioptq.quantize.layers.clock import TimestepClock
-    from audioptq.quantize.layers.operator import QuantOp
+    from audioptq.quantize.layers.quant_op import QuantOp
 
 _MODULE_OF = {
     "CastLayer": "layers.cast",
-    "QuantOp": "layers.operator",
+    "QuantOp": "layers.quant_op",
     "TimestepClock": "layers.clock",
     "load_quantized": "file.storage",
     "quantize_layer": "layers.build",

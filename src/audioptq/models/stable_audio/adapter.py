@@ -152,8 +152,8 @@ class StableAudioModel(AudioModel):
     def decode(self, latents: Tensor, n_samples: int | None = None) -> Tensor:
         """Audio `[batch, audio_channels, samples]`, its first `n_samples` if given.
 
-        A convolutional autoencoder decodes only what these need, in chunks (see `chunked_decoding`). A pretransform that is still in its
-        file (`is_pretransform_unread`) is read here.
+        A convolutional autoencoder decodes only what these need, in chunks (see `chunked_decoding`). A pretransform that is
+        still in its file (`is_pretransform_unread`) is read here.
         """
         pretransform = self.network.pretransform
         if self.is_pretransform_unread and pretransform is not None:

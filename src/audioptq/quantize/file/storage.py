@@ -14,7 +14,7 @@ from audioptq.quantize.file.stored_layers import cast_layer, check_place, misfit
 from audioptq.quantize.file.tensor_file import FORMAT_VERSION, TensorFile, damaged
 from audioptq.quantize.layers.apply import set_module
 from audioptq.quantize.layers.clock import TimestepClock
-from audioptq.quantize.layers.operator import QuantOp
+from audioptq.quantize.layers.quant_op import QuantOp
 from audioptq.quantize.layers.unquantized import cast_layer_names, quantized_tensor_names, storage_dtype
 from audioptq.quantize.recipe.recipe import QuantRecipe
 

@@ -11,7 +11,7 @@ from audioptq.quantize.layers.cast import CastLayer
 from audioptq.quantize.layers.check_tensors import check_values
 from audioptq.quantize.layers.clock import TimestepClock
 from audioptq.quantize.layers.kinds import KINDS, Geometry, NotQuantizableError, read_geometry
-from audioptq.quantize.layers.operator import QuantOp
+from audioptq.quantize.layers.quant_op import QuantOp
 from audioptq.quantize.recipe.recipe import QuantRecipe
 from audioptq.site import Site
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from audioptq.quantize.arithmetic.primitives import quantize
 from audioptq.quantize.integer.backend import Backend
 from audioptq.quantize.layers.input_quantizer import InputQuantizer, has_nan
-from audioptq.quantize.layers.operator import QuantOp
 from audioptq.quantize.layers.product import Epilogue
+from audioptq.quantize.layers.quant_op import QuantOp
 from audioptq.quantize.layers.stored_weight import StoredWeight
 from audioptq.quantize.layers.weight_cache import WeightCache
 

@@ -8,7 +8,7 @@ from audioptq.quantize.integer.backend import Backend
 from audioptq.quantize.integer.backends import AUTO, choose_backend
 from audioptq.quantize.integer.bind import on_integers
 from audioptq.quantize.layers.apply import set_module
-from audioptq.quantize.layers.operator import QuantOp
+from audioptq.quantize.layers.quant_op import QuantOp
 
 
 def use_integer(module: nn.Module, backend: str = AUTO) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from audioptq.quantize.layers.cast import CastLayer
 from audioptq.quantize.layers.clock import TimestepClock
 from audioptq.quantize.layers.diagnostics import interaction_share, rows_of_timesteps
 from audioptq.quantize.layers.kinds import NotQuantizableError, parts_text, read_geometry
-from audioptq.quantize.layers.operator import QuantOp
+from audioptq.quantize.layers.quant_op import QuantOp
 from audioptq.quantize.layers.unquantized import round_rest
 from audioptq.quantize.recipe.choose_layers import choose_layers
 from audioptq.quantize.recipe.recipe import FLOAT_BITS, QuantRecipe

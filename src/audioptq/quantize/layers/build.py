@@ -17,7 +17,7 @@ from audioptq.quantize.arithmetic.timestep_groups import row_max
 from audioptq.quantize.layers.clock import TimestepClock
 from audioptq.quantize.layers.diagnostics import sqnr_db, weight_error
 from audioptq.quantize.layers.kinds import Geometry, read_geometry
-from audioptq.quantize.layers.operator import QuantOp
+from audioptq.quantize.layers.quant_op import QuantOp
 from audioptq.quantize.layers.stored_weight import granularity_of
 from audioptq.quantize.recipe.specs import LayerRecipe
 from audioptq.quantize.rounding import round_weight

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from audioptq.quantize.arithmetic.low_rank import LowRankBranch
 from audioptq.quantize.arithmetic.timestep_groups import log_ranges
-from audioptq.quantize.layers.operator import QuantOp
+from audioptq.quantize.layers.quant_op import QuantOp
 
 
 @dataclass(frozen=True)

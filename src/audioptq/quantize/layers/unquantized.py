@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from audioptq.quantize.layers.cast import CastLayer
-from audioptq.quantize.layers.operator import QuantOp
+from audioptq.quantize.layers.quant_op import QuantOp
 
 # Frequencies of the rotary position embedding: their error is multiplied by the position, up to 0.2 rad at the thousandth.
 KEPT_NAME = "inv_freq"
