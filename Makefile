@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: table env test test-slurm chaos check dag clean-results
 
 table: env
-	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --rerun-incomplete
+	PATH="$(abspath $(BIN)):$$PATH" snakemake --cores $(CORES) --rerun-incomplete --quiet reason
 	@echo; echo "Table:  results/report/table.md (and .csv, .tex)"; echo "Report: results/report/report.html (open it in a browser)"
 
 env: $(VENV)/.done
