@@ -144,6 +144,31 @@ def test_quality_against_size_shows_values_floor_and_baseline(tmp_path, caught):
     assert {text.get_text() for text in axes.texts} == {"fp32", "w$8_x$"}
 
 
+def test_only_what_no_other_point_betters_is_on_the_frontier():
+    sizes, values = [40.0, 10.0, 10.0, 20.0, 5.0, 10.0], [3.0, 4.0, 4.5, 4.0, 9.0, 4.0]
+    assert figures.frontier(sizes, values, higher_is_better=False) == [0, 1, 4, 5]  # equals stay, both of them
+    assert figures.frontier(sizes, values, higher_is_better=True) == [4]
+
+
+def test_a_value_far_off_is_named_at_the_edge_of_quality_against_size(tmp_path, caught):
+    values = [3.0, 3.2, 3.1, 3.3, 900.0]
+    table = pd.DataFrame(
+        {
+            "recipe": ["fp32", "a", "b", "c", "lost"],
+            "compute": ["float", *["integer"] * 4],
+            "size_bytes": pd.array([40, 20, 10, 10, 5], dtype="Int64") * 1_000_000,
+            "fd_mini": values,
+            "fd_mini_low": [value - 0.5 for value in values],
+            "fd_mini_high": [value + 0.5 for value in values],
+        }
+    )
+    figures.quality_against_size(tmp_path / "a.svg", table, {"fd_mini": METRICS["fd_mini"]}, {}, "fp32")
+    axes = caught[0].axes[0]
+    assert axes.get_ylim()[1] < 10
+    # c is as large as b and worse, a is larger than b and worse: neither has its name.
+    assert {text.get_text() for text in axes.texts} == {"fp32", "b", "lost: 900"}
+
+
 def test_drawing_is_the_same_each_time(tmp_path):
     metrics = {"fd_mini": METRICS["fd_mini"]}
     for name in ("a.svg", "b.svg"):

@@ -60,7 +60,8 @@ def draw_figures(inputs: ReportInputs, results: Results, folder: Path) -> dict[s
         drawn["quality_against_size"] = Drawn(
             folder / "quality_against_size.svg",
             f"Quality against stored size. Upright lines are {percent} intervals; the dashed line is "
-            f"{inputs.baseline}, the band what another seed of it gives.",
+            f"{inputs.baseline}, the band what another seed of it gives. Named are the recipes that no other one "
+            "betters: none is at most as large and at least as good. A value at the edge lies outside the panel.",
         )
         figures.quality_against_size(
             drawn["quality_against_size"].path, results.table, results.metrics, results.floors, inputs.baseline

@@ -24,7 +24,7 @@ from audioptq.score.verdict import (
     overall,
 )
 
-SIGNS = {WORSE: "▼", NOT_ENOUGH: "?", EQUIVALENT: "≈", DIFFERENT: "≃", BETTER: "▲"}
+SIGNS = {WORSE: "▼", NOT_ENOUGH: "?", EQUIVALENT: "=", DIFFERENT: "≈", BETTER: "▲"}
 NO_VERDICT = ""
 COLUMNS = (
     "recipe",
