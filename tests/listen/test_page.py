@@ -3,14 +3,12 @@
 import base64
 import contextlib
 import functools
-import importlib.util
 import io
 import json
 import shutil
 import threading
 import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,17 +17,12 @@ import soundfile
 from audioptq.listen.analyse.findings import find
 from audioptq.listen.answers.serve import ListeningServer, answers_path
 from audioptq.listen.build import TestSettings, build_test, key_path
-
-_spec = importlib.util.spec_from_file_location(
-    "report_browser", Path(__file__).parents[1] / "report" / "test_browser.py"
-)
-_driver = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_driver)
+from tests.browser import NEEDS_CHROMIUM, Browser
 
 # A name of a lab's network: plain HTTP from there is no secure context, so that a browser has less to offer than on 127.0.0.1.
-_driver.FLAGS += ["--host-resolver-rules=MAP lab.test 127.0.0.1"]
+LAB = "--host-resolver-rules=MAP lab.test 127.0.0.1"
 
-pytestmark = _driver.pytestmark
+pytestmark = NEEDS_CHROMIUM
 CODES = {"Enter": 13, " ": 32, "Tab": 9, "Backspace": 8, "ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}
 # Sees what Web Audio is asked to start, when, and from where in the clip.
 SPY = """
@@ -66,11 +59,11 @@ window.AudioContext = class extends AudioContext {
 STATE = "JSON.parse(Object.entries(localStorage).find(([name]) => name.startsWith('audioptq-listen:{test}:'))[1])"
 
 
-class Listener(_driver.Browser):
+class Listener(Browser):
     """A browser with hands: keys and fingers."""
 
     def __init__(self, profile):
-        super().__init__(profile)
+        super().__init__(profile, LAB)
         self.call("Page.addScriptToEvaluateOnNewDocument", source=SPY)
 
     def visit(self, url, width=1200, touch=False):
